@@ -1,0 +1,1 @@
+"""The sync core that both faces run: units, their sessions and their ends."""

@@ -1,0 +1,143 @@
+"""What a `with uow():` block decides on entry and exit; the faces add only the waiting."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from ..errors import NoUnitError, PropagationError, TransactionStateError
+from ..policies.propagation import Decision, contradictions, decide
+from ..settings import UnitSettings
+from ..types import Place
+from . import current, places
+from .home import Home
+from .savepoint import Savepoint
+from .unit import Unit
+
+
+#: query_canceled (statement_timeout) and transaction_timeout.
+STOPPED_BY_TIMEOUT = frozenset({"57014", "25P04"})
+
+
+class Block:
+    """One entry of a block: a unit of its own, or a part in the unit that is running."""
+
+    def __init__(self, home: Home, settings: UnitSettings, opened_at: Place, name: str | None):
+        self._home = home
+        self._settings = settings
+        self._opened_at = opened_at
+        self._name = settings.name or name
+        self._entered = False
+        self._decision = Decision.OPEN
+        self._outer_timeout: tuple[float | None, float | None] = (None, None)
+        self._savepoint: Savepoint | None = None
+        self.unit: Unit
+
+    def _begin(self) -> Decision:
+        """Decide what this block is and make or find its unit. Raises before any I/O."""
+        if self._entered:
+            raise TransactionStateError(
+                f"The block object made at {self._opened_at} was entered twice.",
+                "call uow() anew for each block.",
+                name=self._name or str(self._opened_at),
+                opened_at=self._opened_at,
+            )
+        self._entered = True
+        self._home.check_process_and_loop()
+        outer = next((unit for unit in current.own() if unit.home is self._home), None)
+        self._decision = decide(self._settings.propagation, outer is not None)
+        match self._decision:
+            case Decision.REFUSE_NO_UNIT:
+                raise no_unit("propagation='mandatory' asks for a unit that is running already")
+            case Decision.REFUSE_UNIT:
+                assert outer is not None
+                raise _refused(outer, ["propagation='never' asks that there be none"])
+            case Decision.JOIN | Decision.SAVEPOINT:
+                assert outer is not None
+                found = contradictions(self._settings, outer.settings)
+                if found:
+                    raise _refused(outer, found)
+                self.unit = outer
+                self._narrow_timeout(outer)
+            case Decision.OPEN:
+                self._open()
+        return self._decision
+
+    def _open(self) -> None:
+        self._home.rules.check(self._settings)
+        place = self._opened_at
+        self.unit = Unit(
+            self._home,
+            self._settings,
+            name=self._name or f"{os.path.basename(place.file)}:{place.line}",
+            opened_at=place,
+            owner=places.actor(),
+            ancestor=next(current.ancestors(), None),
+        )
+        self._home.remember(self.unit)
+        current.enter(self.unit)
+
+    def _narrow_timeout(self, unit: Unit) -> None:
+        self._outer_timeout = unit.timeout, unit.deadline
+        asked = self._settings.timeout
+        if asked is not None:
+            deadline = time.monotonic() + asked
+            if unit.deadline is None or deadline < unit.deadline:
+                unit.timeout, unit.deadline = asked, deadline
+
+    def _joined_failed(self, error: BaseException) -> None:
+        """A block that had joined was left by `error`: its failure is the whole unit's."""
+        if not self.unit.ended:
+            self.unit.joined_block_failed(error)
+
+    def _stopped_by_server(self, error: BaseException | None) -> bool:
+        """Whether the server ended a statement because the unit's time was over."""
+        if error is None or not self.unit.is_late():
+            return False
+        return self._home.rules.sqlstate(error) in STOPPED_BY_TIMEOUT
+
+    def _left(self) -> None:
+        """The last step of every exit."""
+        if self._decision is Decision.OPEN:
+            current.leave(self.unit)
+        else:
+            self.unit.timeout, self.unit.deadline = self._outer_timeout
+
+
+def no_unit(why: str) -> NoUnitError:
+    """The error where a unit is needed and this task (thread) has none."""
+    around = next(current.ancestors(), None)
+    who = places.actor_name(places.actor())
+    if around is None:
+        return NoUnitError(
+            f"There is no unit here: {why}.\n  Asked by {who} at {places.caller()}.",
+            "open one around this: `async with uow() as tx:`, `with uow() as tx:` or "
+            "@transactional.",
+        )
+    return NoUnitError(
+        f"There is no unit here: {why}.\n  Asked by {who} at {places.caller()}.\n"
+        f"  Unit {around.name!r}, opened at {around.opened_at}, is "
+        f"{places.actor_name(around.owner)}'s, or another engine's; it is not joined silently.",
+        "open a unit in this task (thread) too, or do the work in the one that has it.",
+    )
+
+
+def _refused(outer: Unit, why: list[str]) -> PropagationError:
+    listed = "".join(f"\n  - {reason}" for reason in why)
+    return PropagationError(
+        f"The block at {places.caller()} can't be part of unit {outer.name!r}, opened at "
+        f"{outer.opened_at}:{listed}",
+        "give the outer unit these options, or leave them out here, or use "
+        "propagation='requires_new' for a transaction of its own.",
+        outer_name=outer.name,
+        outer_opened_at=outer.opened_at,
+    )
+
+
+def innermost() -> Any:
+    """The `tx` of the unit that this task (thread) is in. Raises `NoUnitError`."""
+    unit = next(current.own(), None)
+    if unit is None:
+        raise no_unit("current() was called")
+    return unit.tx

@@ -1,0 +1,55 @@
+"""The one home of cancellation: running work to its end while its task is being cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` in a task of its own and wait for it, however often this one is cancelled.
+
+    A cancellation that came meanwhile is raised when the work is done, as the same exception
+    object, so that `asyncio.timeout`, task groups and anyio scopes recognise it as theirs. An
+    error of the work then becomes its context.
+    """
+    task = _start(work)
+    if task.done():
+        return task.result()
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError as cancelled:
+        if task.cancelled():
+            raise
+        await _wait(task)
+        if task.cancelled():
+            raise
+        error = task.exception()
+        if error is not None:
+            cancelled.__context__ = error
+        raise
+
+
+async def _wait(task: asyncio.Task[Any]) -> None:
+    # anyio cancels again at every await of a cancelled scope; without a shielded scope of its own
+    # this would spin. Plain asyncio delivers each further cancel() once: it is waited out.
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError:
+                continue
+
+
+def _start(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        # Runs up to the first wait at once: one turn of the loop less in each unit.
+        return asyncio.Task(work, loop=loop, eager_start=True)
+    return loop.create_task(work)

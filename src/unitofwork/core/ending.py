@@ -1,0 +1,137 @@
+"""The end of a unit: COMMIT or ROLLBACK once, the connection returned, the outcome settled."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from ..errors import CommitUnknownError
+from ..policies.outcome import after_failed_commit
+from ..types import Outcome
+from .transaction import Transaction
+from .unit import Unit
+
+log = logging.getLogger("unitofwork.unit")
+
+
+def needs_database(tx: Transaction) -> bool:
+    """Whether the end has anything to do on the wire."""
+    return tx.unit.connection is not None or tx.has_pending_changes()
+
+
+def finish(tx: Transaction, error: BaseException | None) -> None:
+    """End the unit whose block was left by `error`, or by none.
+
+    Raises what kept a block that ended well from being committed: `SilentRollbackError`,
+    `CommitUnknownError`, `ConcurrentUseError`, or the database's own error. When it returns or
+    raises, the connection is out of the unit's hands and `outcome` is true.
+    """
+    unit = tx.unit
+    if unit.ended:
+        return
+    misuse = unit.busy_elsewhere()
+    if misuse is not None:
+        _abandon(tx)
+        if error is None:
+            raise misuse
+        log.warning("%s", misuse)
+    elif error is not None or unit.rollback_only:
+        roll_back(tx)
+    elif unit.is_late():
+        roll_back(tx)
+        raise unit.timed_out()
+    elif unit.doom is not None:
+        roll_back(tx)
+        raise unit.silent_rollback(unit.doom) from unit.doom.error
+    else:
+        _commit(tx)
+
+
+def _commit(tx: Transaction) -> None:
+    unit, rules = tx.unit, tx.unit.home.rules
+    try:
+        while tx.has_pending_changes():
+            tx.flush()
+        connection = unit.connection
+        if connection is not None:
+            suspect = unit.failed_statement is not None or unit.connection_was_lent
+            if suspect and rules.would_roll_back(connection):
+                raise unit.silent_rollback(unit.failed_statement) from (
+                    unit.failed_statement and unit.failed_statement.error
+                )
+            unit.commit_was_sent = not rules.is_closed(connection)
+        Session.commit(tx)
+        # From here on nothing can undo it, also if the way back to the pool fails.
+        unit.outcome = Outcome.COMMITTED
+        Session.close(tx)
+    except BaseException as error:
+        _commit_failed(tx, error)
+        raise
+    finally:
+        unit.end(unit.outcome)
+
+
+def _commit_failed(tx: Transaction, error: BaseException) -> None:
+    """Settle the outcome and let go of the connection. Raises if the outcome is unknown."""
+    unit = tx.unit
+    connection = unit.connection
+    if unit.outcome is Outcome.PENDING:
+        lost = not isinstance(error, Exception) or (
+            connection is not None and (connection.invalidated or connection.closed)
+        )
+        unit.outcome = after_failed_commit(
+            sent=unit.commit_was_sent, sqlstate=unit.home.rules.sqlstate(error), lost=lost
+        )
+    _return_connection(tx, connection)
+    unit.end(unit.outcome)
+    if unit.outcome is Outcome.UNKNOWN and isinstance(error, Exception):
+        raise commit_unknown(unit) from error
+
+
+def commit_unknown(unit: Unit) -> CommitUnknownError:
+    """The error for a COMMIT whose answer never came."""
+    return CommitUnknownError(
+        f"The connection of unit {unit.name!r} was lost while COMMIT was under way: its work may "
+        f"or may not be in the database.\n  It was opened at {unit.opened_at}.",
+        "look in the database for what the unit would have written before doing it again; "
+        "running it again blindly may apply it twice.",
+        name=unit.name,
+        outcome=unit.outcome,
+    )
+
+
+def roll_back(tx: Transaction) -> None:
+    """Roll back and return the connection. Never raises an `Exception`: a cause is on its way.
+
+    If ROLLBACK fails, the connection is closed instead, which rolls back just as surely.
+    """
+    try:
+        _return_connection(tx, tx.unit.connection)
+    finally:
+        tx.unit.end(Outcome.ROLLED_BACK)
+
+
+def _return_connection(tx: Transaction, connection: Connection | None) -> None:
+    try:
+        Session.close(tx)
+    except BaseException as error:
+        # Closed sessions leave a connection behind whose ROLLBACK failed: drop it by hand.
+        if connection is not None:
+            if not connection.closed and not connection.invalidated:
+                connection.invalidate(error)
+            connection.close()
+        if not isinstance(error, Exception):
+            raise
+        log.warning("unit %r: ROLLBACK failed, connection dropped: %r", tx.unit.name, error)
+
+
+def _abandon(tx: Transaction) -> None:
+    """End a unit while another task (thread) is in the middle of a statement of it."""
+    connection = tx.unit.connection
+    tx.unit.end(Outcome.ROLLED_BACK)
+    if connection is not None and not connection.invalidated:
+        # Its wire is in use, so no ROLLBACK can be sent; the other one gets a disconnect error.
+        connection.invalidate()
+    _return_connection(tx, connection)

@@ -1,0 +1,129 @@
+"""Where in the user's code: the frame that called, the line that raised, the await a task is in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+import greenlet
+
+from ..types import Place
+
+Actor = asyncio.Task[Any] | threading.Thread
+
+
+_PACKAGES = (
+    "sqlalchemy anyio greenlet tenacity asyncpg psycopg psycopg_pool aiosqlite asyncmy aiomysql "
+    "pymysql"
+).split()
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
+_EVENT_LOOP = asyncio.events.__file__
+_is_library: dict[str, bool] = {}
+
+
+def caller() -> Place:
+    """The innermost frame of the user's that led here, also from inside SQLAlchemy's greenlet."""
+    frame: FrameType | None = sys._getframe(1)
+    here: Any = greenlet.getcurrent()
+    last = frame
+    while True:
+        while frame is not None:
+            if not _library(frame.f_code):
+                return place_of(frame)
+            if frame.f_code.co_filename == _EVENT_LOOP:  # above it is only what runs the loop
+                return place_of(last or frame)
+            last, frame = frame, frame.f_back
+        # A greenlet's frames end at its entry; the task's own go on in the parent.
+        here = here.parent
+        if here is None:
+            return place_of(last) if last is not None else Place("?", 0, "?")
+        frame = here.gr_frame
+
+
+def raised_at(error: BaseException) -> Place | None:
+    """The deepest line of the user's that `error` passed through."""
+    found: Place | None = None
+    step: TracebackType | None = error.__traceback__
+    while step is not None:
+        if not _library(step.tb_frame.f_code):
+            code = step.tb_frame.f_code
+            found = Place(code.co_filename, step.tb_lineno, code.co_qualname)
+        step = step.tb_next
+    return found
+
+
+def place_of(frame: FrameType) -> Place:
+    """The line that `frame` is at."""
+    return Place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname)
+
+
+def actor() -> Actor:
+    """Who runs this code: the task where an event loop runs, else the thread."""
+    if asyncio._get_running_loop() is not None:
+        task = asyncio.current_task()
+        if task is not None:
+            return task
+    return threading.current_thread()
+
+
+def actor_name(who: Actor | None) -> str:
+    """A short name for messages."""
+    if who is None:
+        return "nobody"
+    kind = "task" if isinstance(who, asyncio.Task) else "thread"
+    return f"{kind} {who.get_name() if isinstance(who, asyncio.Task) else who.name!r}"
+
+
+def position_of(who: Actor) -> Place | None:
+    """The user's line at which another task or thread is now; None when it has ended."""
+    frames = stack_of(who)
+    found = [place_of(frame) for frame in frames if not _library(frame.f_code)]
+    found = found or [place_of(frame) for frame in frames[:1]]
+    return found[-1] if found else None
+
+
+def stack_of(who: Actor) -> list[FrameType]:
+    """The frames of a task or thread, outermost first, through the awaits that it is stuck in."""
+    if isinstance(who, threading.Thread):
+        frame = sys._current_frames().get(who.ident or 0)
+        frames: list[FrameType] = []
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.f_back
+        return frames[::-1]
+    # Task.get_stack() ends at the task's own coroutine; the chain of awaits goes on from there.
+    frames, step = [], who.get_coro()
+    while step is not None:
+        inner = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
+        inner = inner or getattr(step, "ag_frame", None)
+        if inner is not None:
+            frames.append(inner)
+        step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
+    return frames
+
+
+def _library(code: CodeType) -> bool:
+    """Whether the code is never "the user's": ours, SQLAlchemy's, a driver's, Python's."""
+    name = code.co_filename
+    known = _is_library.get(name)
+    if known is None:
+        known = _is_library[name] = _is_library_file(name)
+    return known
+
+
+def _is_library_file(name: str) -> bool:
+    if name.startswith("<frozen"):
+        return True
+    if name.startswith(_OURS):
+        return not name.startswith(tuple(_OURS + part for part in ("demo", "testing")))
+    for folder in _INSTALLED:
+        # The user's application may be an installed package too: only known libraries are not it.
+        if folder in name:
+            return name.split(folder, 1)[1].split(os.sep, 1)[0] in _PACKAGES
+    return name.startswith(_STANDARD_LIBRARY)

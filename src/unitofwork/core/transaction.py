@@ -1,0 +1,172 @@
+"""The sync core's session: a unit's transaction, seen through SQLAlchemy's `Session`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.orm import Session, SessionTransaction
+
+from ..errors import ConfigurationError, TransactionStateError
+from ..types import Outcome
+from .savepoint import Savepoint
+from .unit import Callback, Unit
+
+
+class UnitView:
+    """What `tx` tells and takes beyond a session; the same in both faces."""
+
+    unit: Unit
+
+    @property
+    def name(self) -> str:
+        """The label of the unit in reports: its `name` option, function, or file and line."""
+        return self.unit.name
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the unit ended; `Outcome.PENDING` while it runs."""
+        return self.unit.outcome
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return 1
+
+    def set_rollback_only(self) -> None:
+        """Have the unit end with a rollback, without an error. Raises after its end."""
+        self.unit.check_usable()
+        self.unit.rollback_only = True
+
+    def on_commit(self, callback: Callback) -> None:
+        """Call `callback()` once after the outermost commit, with no connection held.
+
+        A callback that raises is logged and warned about; the commit stands and the further
+        callbacks run. Raises `ConfigurationError` for what can't be called here.
+        """
+        self.unit.check_usable()
+        self.unit.on_commit.append(self._checked(callback))
+
+    def on_rollback(self, callback: Callback) -> None:
+        """Call `callback()` once after the unit, or the savepoint it is in, was rolled back."""
+        self.unit.check_usable()
+        self.unit.on_rollback.append(self._checked(callback))
+
+    def _checked(self, callback: Callback) -> Callback:
+        if not callable(callback):
+            raise ConfigurationError(
+                f"The callback {callback!r} can't be called.",
+                "pass the function itself: on_commit(send), or on_commit(lambda: send(mail)).",
+            )
+        return callback
+
+    def _refuse(self, call: str, instead: str) -> NoReturn:
+        raise TransactionStateError(
+            f"tx.{call}() was called inside unit {self.unit.name!r}; the block decides how it ends."
+            f"\n  It was opened at {self.unit.opened_at}.",
+            instead,
+            name=self.unit.name,
+            opened_at=self.unit.opened_at,
+        )
+
+
+class Transaction(UnitView, Session):
+    """The `tx` of a sync unit: a `Session` whose transaction the block begins and ends.
+
+    For one task (thread) at a time; what may be sent when is asked of the unit first.
+    """
+
+    def __init__(self, bind: Engine, *, unit: Unit, binds: None = None) -> None:
+        super().__init__(
+            bind=bind, autoflush=False, expire_on_commit=False, close_resets_only=False
+        )
+        self.unit = unit
+        self._engine = unit.home.engine_for(unit.settings)
+
+    if not TYPE_CHECKING:
+        # Every way to the database leads through one of these; the types stay Session's.
+
+        def execute(self, *args: Any, **kwargs: Any) -> Any:
+            return self._in_turn(super().execute, args, kwargs)
+
+        def scalar(self, *args: Any, **kwargs: Any) -> Any:
+            return self._in_turn(super().scalar, args, kwargs)
+
+        def scalars(self, *args: Any, **kwargs: Any) -> Any:
+            return self._in_turn(super().scalars, args, kwargs)
+
+        def flush(self, *args: Any, **kwargs: Any) -> None:
+            return self._in_turn(super().flush, args, kwargs)
+
+        def connection(self, *args: Any, **kwargs: Any) -> Connection:
+            self.unit.connection_was_lent = True
+            return self._in_turn(super().connection, args, kwargs)
+
+        def get_bind(self, *args: Any, **kwargs: Any) -> Engine:
+            self.unit.check_usable()
+            return self._engine
+
+        def _in_turn(self, method: Any, args: Any, kwargs: Any) -> Any:
+            self.unit.begin_use()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.unit.end_use()
+
+    def savepoint(self) -> Savepoint:
+        """`with tx.savepoint():` a part of the unit that is undone alone.
+
+        An exception that leaves the block undoes the work since its beginning; catch it outside.
+        Raises `SilentRollbackError` at its end if a joined block inside failed unseen.
+        """
+        return Savepoint(self)
+
+    def has_pending_changes(self) -> bool:
+        """Whether a flush would send something."""
+        return bool(self.new or self.deleted or self.dirty)
+
+    def begin(self, nested: bool = False) -> SessionTransaction:
+        """Refused: a unit begins and ends by its block. (`begin_nested` sets a savepoint.)"""
+        if nested:
+            return super().begin(nested=True)
+        self._refuse("begin", "the first statement begins it; for a savepoint: tx.savepoint().")
+
+    def commit(self) -> NoReturn:
+        """Refused: leave the block to commit."""
+        self._refuse("commit", "leave the block to commit; tx.flush() sends changes before.")
+
+    def rollback(self) -> NoReturn:
+        """Refused: raise, or call `set_rollback_only()`."""
+        self._refuse(
+            "rollback",
+            "raise to roll back, or call tx.set_rollback_only(); to undo a part of the unit use "
+            "tx.savepoint().",
+        )
+
+    def close(self) -> NoReturn:
+        """Refused: leave the block."""
+        self._refuse("close", "leave the block: it returns the connection.")
+
+    def reset(self) -> NoReturn:
+        """Refused: leave the block."""
+        self._refuse("reset", "leave the block: it returns the connection.")
+
+    def invalidate(self) -> NoReturn:
+        """Refused: leave the block by an exception."""
+        self._refuse("invalidate", "leave the block; a lost connection is dropped by itself.")
+
+    def prepare(self) -> NoReturn:
+        """Refused: there is no two-phase commit in a unit."""
+        self._refuse("prepare", "two-phase commit is not available in a unit.")
+
+
+@event.listens_for(Transaction, "after_begin")
+def _connected(session: Transaction, transaction: SessionTransaction, conn: Connection) -> None:
+    if transaction.parent is None:
+        session.unit.home.adopt(session.unit, conn)
+
+
+@event.listens_for(Transaction, "after_soft_rollback")
+def _rolled_back(session: Transaction, transaction: SessionTransaction) -> None:
+    if transaction.nested:
+        session.unit.savepoint_rolled_back()

@@ -1,0 +1,232 @@
+"""The state of one unit: whose it is, what went wrong in it, how it ended."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from ..errors import (
+    ConcurrentUseError,
+    SilentRollbackError,
+    TransactionStateError,
+    UnitTimeoutError,
+)
+from ..settings import UnitSettings
+from ..types import Outcome, Place
+from . import places
+
+if TYPE_CHECKING:
+    from .home import Home
+
+Callback = Callable[[], Any]
+log = logging.getLogger("unitofwork.unit")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error that the user's code may have swallowed, and the line it came from."""
+
+    error: BaseException | None
+    place: Place | None
+    what: str
+
+
+class Unit:
+    """One transaction of one task (thread). Both faces' `tx` show it to the user."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: UnitSettings,
+        *,
+        name: str,
+        opened_at: Place,
+        owner: places.Actor,
+        ancestor: Unit | None,
+    ) -> None:
+        self.home = home
+        self.settings = settings
+        self.name = name
+        self.opened_at = opened_at
+        self.owner: places.Actor = owner
+        self.ancestor = ancestor
+        self.outcome = Outcome.PENDING
+        self.ended = False
+        #: Seconds, and the moment on the monotonic clock that they end at; a joined block may
+        #: narrow both while it runs.
+        self.timeout = settings.timeout
+        self.deadline = None if settings.timeout is None else time.monotonic() + settings.timeout
+        #: The session that the user holds, of the face that opened the unit.
+        self.tx: Any = None
+        #: The connection from the first statement on.
+        self.connection: Connection | None = None
+        #: The user asked for the connection itself: statements may have failed unseen there.
+        self.connection_was_lent = False
+        self.commit_was_sent = False
+        #: The first failed statement since the transaction was last known to be sound.
+        self.failed_statement: Failure | None = None
+        #: A joined block that failed; the unit must not commit the half of its work.
+        self.doom: Failure | None = None
+        self.rollback_only = False
+        self.on_commit: list[Callback] = []
+        self.on_rollback: list[Callback] = []
+        #: on_rollback callbacks of savepoints that were rolled back: they run however the unit ends.
+        self.on_undone: list[Callback] = []
+        self._turn = threading.Lock()
+        self._user: places.Actor | None = None
+        self._depth = 0
+
+    def __repr__(self) -> str:
+        state = self.outcome.value if self.ended else "running"
+        return f"<unit {self.name!r} {state}, opened at {self.opened_at}>"
+
+    # --- use, one task (thread) at a time
+
+    def begin_use(self) -> None:
+        """Claim the unit for this task (thread); `end_use` gives it back. Nests.
+
+        Raises `ConcurrentUseError` while another one is at it, `TransactionStateError` after the
+        end, `UnitTimeoutError` past the deadline; all before any I/O.
+        """
+        if self._user is not places.actor():
+            self.check_usable()
+        self.take_turn()
+
+    def take_turn(self) -> None:
+        """`begin_use` also for what must be sent past the deadline: a rollback."""
+        me = places.actor()
+        if self._user is me:
+            self._depth += 1
+            return
+        # A lock, because two threads may ask at the same instant; it is never waited for.
+        if not self._turn.acquire(blocking=False):
+            raise self._concurrent_use()
+        self._user = me
+        self._depth = 1
+
+    def end_use(self) -> None:
+        """Undo one `begin_use` or `take_turn`."""
+        self._depth -= 1
+        if not self._depth:
+            self._user = None
+            self._turn.release()
+
+    def check_usable(self) -> None:
+        """Raise unless a statement may be sent."""
+        if self.ended:
+            raise TransactionStateError(
+                f"Unit {self.name!r} has ended ({self.outcome.value}); its transaction was used "
+                f"afterwards, at {places.caller()}.\n  It was opened at {self.opened_at}.",
+                "read what you need inside the block, or open a new unit for further work.",
+                name=self.name,
+                opened_at=self.opened_at,
+            )
+        if self.is_late():
+            raise self.timed_out()
+
+    def is_late(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def timed_out(self) -> UnitTimeoutError:
+        """The error of a unit that is past its deadline."""
+        return UnitTimeoutError(
+            f"Unit {self.name!r} ran longer than its timeout of {self.timeout} s.\n"
+            f"  It was opened at {self.opened_at}.",
+            "make the unit shorter (no external calls inside), or give it a longer timeout.",
+            name=self.name,
+            timeout=self.timeout,
+        )
+
+    def _concurrent_use(self) -> ConcurrentUseError:
+        other = self._user
+        there = None if other is None else places.position_of(other)
+        here = places.caller()
+        return ConcurrentUseError(
+            f"The transaction of unit {self.name!r} was used by two at once:\n"
+            f"  {places.actor_name(places.actor())} at {here}\n"
+            f"  {places.actor_name(other)} at {there or 'a place unknown'}\n"
+            f"  One connection carries one statement at a time.",
+            "await one after the other, or open a unit of its own in each task (thread).",
+            here=here,
+            there=there,
+        )
+
+    def busy_elsewhere(self) -> ConcurrentUseError | None:
+        """The error if another task (thread) is in the middle of a statement now."""
+        user = self._user
+        return self._concurrent_use() if user is not None and user is not places.actor() else None
+
+    # --- what went wrong
+
+    def statement_failed(self, error: BaseException, statement: str | None) -> None:
+        """Remember the first failure: it is the one that later errors only follow from."""
+        if self.failed_statement is None:
+            what = "a statement failed" if statement is None else f"failed: {_short(statement)}"
+            self.failed_statement = Failure(error, places.caller(), what)
+
+    def savepoint_rolled_back(self) -> None:
+        """ROLLBACK TO SAVEPOINT makes an aborted transaction sound again."""
+        self.failed_statement = None
+
+    def joined_block_failed(self, error: BaseException) -> None:
+        """A block that had joined this unit was left by an exception."""
+        if self.doom is None:
+            self.doom = Failure(error, places.raised_at(error), "a block that joined it failed")
+
+    def silent_rollback(self, failure: Failure | None) -> SilentRollbackError:
+        """The error for an end that looks like success but had to be a rollback."""
+        error = failure.error if failure else None
+        place = failure.place if failure else None
+        what = failure.what if failure else "a statement failed on the connection that was lent out"
+        return SilentRollbackError(
+            f"Unit {self.name!r} was rolled back, although its block ended without an error:\n"
+            f"  {what}\n"
+            f"  swallowed: {type(error).__name__}: {_short(str(error))}\n"
+            f"  raised at: {place or 'a place unknown'}\n"
+            f"  The server can only roll such a transaction back; nothing of the unit was kept.",
+            "let the error leave the block, or put the part that may fail into "
+            "`async with tx.savepoint():` and catch the error outside of it.",
+            swallowed=error,
+            raised_at=place,
+        )
+
+    # --- the end
+
+    def must_roll_back(self) -> bool:
+        """Whether the unit can't be committed any more, whatever its block does."""
+        return self.rollback_only or self.doom is not None
+
+    def end(self, outcome: Outcome) -> None:
+        """Settle the outcome, once."""
+        if not self.ended:
+            self.outcome = outcome
+            self.ended = True
+            self.home.forget(self)
+            self.connection = None
+            log.debug("unit %r %s", self.name, outcome.value)
+
+    def callbacks_due(self) -> list[Callback]:
+        """What to call after the end, in order of registration."""
+        match self.outcome:
+            case Outcome.COMMITTED:
+                return [*self.on_undone, *self.on_commit]
+            case Outcome.ROLLED_BACK:
+                return [*self.on_undone, *self.on_rollback]
+            case _:  # nothing true can be told to a callback about an unknown commit
+                return []
+
+
+def _short(text: str, limit: int = 160) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

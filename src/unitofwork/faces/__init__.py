@@ -1,0 +1,1 @@
+"""The two faces: what waits otherwise than on SQLAlchemy, for asyncio and for threads."""

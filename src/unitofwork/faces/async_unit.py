@@ -1,0 +1,194 @@
+"""The block of an async unit, and its transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from types import TracebackType
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from ..core import current
+from ..core.block import Block
+from ..core.cancellation import run_to_end
+from ..core.ending import commit_unknown, finish, needs_database
+from ..core.home import Home
+from ..core.savepoint import Savepoint
+from ..core.transaction import Transaction, UnitView
+from ..core.unit import Unit
+from ..policies.propagation import Decision
+from ..settings import UnitSettings
+from ..types import Outcome, Place
+
+log = logging.getLogger("unitofwork.unit")
+
+#: Seconds for a ROLLBACK, or for a COMMIT past the unit's timeout, before the connection is
+#: closed instead. A server that answers at all answers a ROLLBACK at once.
+END_TIMEOUT = 5.0
+
+
+class AsyncTransaction(UnitView, AsyncSession):
+    """The `tx` of an async unit: an `AsyncSession` whose transaction the block begins and ends."""
+
+    sync_session_class = Transaction
+    sync_session: Transaction
+
+    def __init__(self, engine: AsyncEngine, *, unit: Unit) -> None:
+        super().__init__(engine, unit=unit)
+        self.unit = unit
+
+    def savepoint(self) -> AsyncSavepoint:
+        """`async with tx.savepoint():` a part of the unit that is undone alone.
+
+        An exception that leaves the block undoes the work since its beginning; catch it outside.
+        Raises `SilentRollbackError` at its end if a joined block inside failed unseen.
+        """
+        return AsyncSavepoint(self)
+
+
+class AsyncSavepoint:
+    """The block form of a savepoint."""
+
+    def __init__(self, tx: AsyncTransaction) -> None:
+        self._tx = tx
+        self._savepoint = Savepoint(tx.sync_session)
+
+    async def __aenter__(self) -> None:
+        await self._tx.run_sync(lambda _: self._savepoint.enter())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        leaving = self._tx.run_sync(lambda _: self._savepoint.leave(error))
+        await (leaving if error is None else run_to_end(leaving))
+
+
+class AsyncUnit(Block):
+    """`async with uow() as tx:`"""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        home: Home,
+        settings: UnitSettings,
+        opened_at: Place,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(home, settings, opened_at, name)
+        self._engine = engine
+        self._savepoint: AsyncSavepoint | None = None
+        self._timer: asyncio.Timeout | None = None
+
+    async def __aenter__(self) -> AsyncTransaction:
+        decision = self._begin()
+        if decision is Decision.OPEN:
+            self.unit.tx = AsyncTransaction(self._engine, unit=self.unit)
+        tx: AsyncTransaction = self.unit.tx
+        if decision is Decision.SAVEPOINT:
+            self._savepoint = tx.savepoint()
+            try:
+                await self._savepoint.__aenter__()
+            except BaseException:
+                self._left()
+                raise
+        if self._settings.timeout is not None:
+            self._timer = await asyncio.timeout(self.unit.remaining()).__aenter__()
+        return tx
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        raised: BaseException | None = None
+        if error is None and self._timer is not None and self._timer.expired():
+            raised = self.unit.timed_out()  # the timer's cancellation was swallowed in the block
+        try:
+            await self._end(error or raised)
+        except BaseException as failed:
+            raised = failed
+        late = self._timer is not None and await _took(self._timer, raised or error)
+        if late or self._stopped_by_server(raised or error):
+            cause = raised or error
+            late_error = self.unit.timed_out()
+            self._left()
+            raise late_error from cause
+        self._left()
+        if raised is not None:
+            raise raised
+
+    async def _end(self, error: BaseException | None) -> None:
+        match self._decision:
+            case Decision.OPEN:
+                await self._end_unit(error)
+            case Decision.SAVEPOINT:
+                assert self._savepoint is not None
+                await self._savepoint.__aexit__(type(error) if error else None, error, None)
+            case _ if error is not None:
+                self._joined_failed(error)
+
+    async def _end_unit(self, error: BaseException | None) -> None:
+        unit, session = self.unit, self.unit.tx.sync_session
+        if error is None and not unit.must_roll_back() and session.has_pending_changes():
+            try:
+                await unit.tx.flush()  # may still be cancelled, unlike what follows
+            except BaseException as failed:
+                await run_to_end(self._finish(failed))
+                raise
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(None)
+        if needs_database(session):
+            await run_to_end(self._finish(error))
+        else:
+            try:
+                finish(session, error)
+            finally:
+                if unit.callbacks_due():
+                    await run_to_end(call_back(unit))
+
+    async def _finish(self, error: BaseException | None) -> None:
+        unit: Unit = self.unit
+        rolls_back = error is not None or unit.must_roll_back()
+        try:
+            async with asyncio.timeout(self._patience(rolls_back)):
+                await unit.tx.run_sync(finish, error)
+        except TimeoutError as late:
+            if unit.outcome is Outcome.UNKNOWN:
+                raise commit_unknown(unit) from late
+            log.warning("unit %r: the server did not answer ROLLBACK", unit.name)
+        finally:
+            await call_back(unit)
+
+    def _patience(self, rolls_back: bool) -> float | None:
+        if rolls_back:
+            return END_TIMEOUT
+        remaining = self.unit.remaining()
+        return None if remaining is None else max(remaining, END_TIMEOUT)
+
+
+async def _took(timer: asyncio.Timeout, error: BaseException | None) -> bool:
+    """Whether `error` is the cancellation by the unit's own timer."""
+    try:
+        await timer.__aexit__(type(error) if error else None, error, None)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def call_back(unit: Unit) -> None:
+    """Run the callbacks that the outcome asks for, in order; one that fails stops no other."""
+    current.leave(unit)
+    for callback in unit.callbacks_due():
+        try:
+            result = callback()
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            log.exception(
+                "unit %r was %s, but its callback %r failed", unit.name, unit.outcome.value, callback
+            )

@@ -1,0 +1,86 @@
+"""`AsyncUnitOfWork`: opens async units over an `AsyncEngine`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Self, TypeVar, Unpack
+
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from ..core.places import place_of
+from ..errors import ConfigurationError
+from ..settings import settings_from
+from ..sql.engines import prepare_engine, sound_defaults
+from ..types import Options
+from .async_unit import AsyncUnit
+from .base import UnitsOfEngine
+from .decorating import decorate_async
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
+    """Opens units over one `AsyncEngine`. Making it does no I/O.
+
+    Raises `ConfigurationError` if `engine` is not an `AsyncEngine`.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        if not isinstance(engine, AsyncEngine):
+            raise ConfigurationError(
+                f"AsyncUnitOfWork takes an AsyncEngine, not {type(engine).__name__}.",
+                "make one with create_async_engine(), or use UnitOfWork for a sync Engine.",
+            )
+        super().__init__(engine, engine.sync_engine)
+
+    @classmethod
+    def from_url(cls, url: str | URL, **engine_options: Any) -> Self:
+        """Make an engine with sound defaults; `engine_options` go to `create_async_engine`.
+
+        `session_settings`: server settings for each connection, over the defaults; None leaves
+        one out. docs/engine.md lists the defaults. The lifespan disposes this engine.
+        """
+        options, session_settings = sound_defaults(url, engine_options)
+        engine = create_async_engine(url, **options)
+        prepare_engine(engine.sync_engine, session_settings)
+        uow = cls(engine)
+        uow._made_engine = True
+        return uow
+
+    def __call__(self, **options: Unpack[Options]) -> AsyncUnit:
+        """`async with uow() as tx:` opens a unit or joins the one that this task is in.
+
+        Raises `ConfigurationError` for options that can't hold, before any I/O.
+        """
+        place = place_of(sys._getframe(1))
+        return AsyncUnit(self.engine, self._home, self._settings(options), place)
+
+    def transactional(self, function: F | None = None, /, **options: Unpack[Options]) -> Any:
+        """`@uow.transactional` or `@uow.transactional(**options)`: run the function in a unit.
+
+        Raises `ConfigurationError` when decorating what can't run in an async unit.
+        """
+        settings = settings_from(options)
+        if function is None:
+            return lambda function: decorate_async(function, settings, lambda: self)
+        return decorate_async(function, settings, lambda: self)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, *, drain_timeout: float = 10.0) -> AsyncGenerator[Self]:
+        """The life of a service: at its end running units are waited for, new ones refused.
+
+        `drain_timeout`: seconds to wait. An engine made by `from_url` is disposed.
+        """
+        self._start()
+        try:
+            yield self
+        finally:
+            for pause in self._drain(drain_timeout):
+                await asyncio.sleep(pause)
+            self._stop()
+            if self._made_engine:
+                await self.engine.dispose()

@@ -1,0 +1,90 @@
+"""What both `UnitOfWork` classes share: the engine, its defaults, and which one is meant by default."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar, Generic, Self, TypeVar
+from weakref import WeakSet
+
+from sqlalchemy import Engine
+
+from ..core import current
+from ..core.home import Home
+from ..errors import ConfigurationError
+from ..settings import UnitSettings, settings_from
+
+E = TypeVar("E")
+log = logging.getLogger("unitofwork")
+
+
+class UnitsOfEngine(Generic[E]):
+    """Base of `UnitOfWork` and `AsyncUnitOfWork`."""
+
+    _all: ClassVar[WeakSet[Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._all = WeakSet()
+
+    def __init__(self, engine: E, sync_engine: Engine) -> None:
+        self.engine = engine
+        self._home = Home.of(sync_engine)
+        self._made_engine = False
+        self._in_lifespan = False
+        self._closed = False
+        self._all.add(self)
+
+    def __repr__(self) -> str:
+        url = self._home.engine.url.render_as_string(hide_password=True)
+        running = len(self._home.running)
+        return f"<{type(self).__name__} {url}, {running} unit{'' if running == 1 else 's'} running>"
+
+    def _settings(self, options: Any) -> UnitSettings:
+        if self._closed:
+            raise ConfigurationError(
+                f"{self!r} is shut down: its lifespan is over.",
+                "stop taking work before the lifespan ends, or enter it again.",
+            )
+        return settings_from(options)
+
+    @classmethod
+    def default(cls) -> Self:
+        """The one that a bare `@transactional` uses. Raises `ConfigurationError` if in doubt.
+
+        It is that of the unit that the task is in; else the only one in its lifespan; else the
+        only one there is.
+        """
+        everyone: list[Self] = list(cls._all)
+        for unit in current.own():
+            for one in everyone:
+                if one._home is unit.home:
+                    return one
+        in_lifespan = [one for one in everyone if one._in_lifespan]
+        for candidates in (in_lifespan, everyone):
+            if len(candidates) == 1:
+                return candidates[0]
+        found = "".join(f"\n  - {one!r}" for one in everyone) or " none"
+        raise ConfigurationError(
+            f"Which {cls.__name__} a bare @transactional means is not clear; there are:{found}",
+            "name it: @transactional(uow) or @uow.transactional.",
+        )
+
+    # --- the two ends of a lifespan; the faces wait in between
+
+    def _start(self) -> None:
+        self._closed = False
+        self._in_lifespan = True
+
+    def _drain(self, timeout: float) -> Iterator[float]:
+        """Seconds to sleep before looking again, until no unit is running or time is up."""
+        self._closed = True
+        deadline = time.monotonic() + timeout
+        while self._home.running and time.monotonic() < deadline:
+            yield 0.01
+        for unit in self._home.running:
+            log.warning("shutting down while %r is still running", unit)
+
+    def _stop(self) -> None:
+        self._in_lifespan = False

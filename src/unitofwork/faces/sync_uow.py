@@ -1,0 +1,86 @@
+"""`UnitOfWork`: opens sync units over an `Engine`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Generator
+from typing import Any, Self, TypeVar, Unpack
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import URL
+
+from ..core.places import place_of
+from ..errors import ConfigurationError
+from ..settings import settings_from
+from ..sql.engines import prepare_engine, sound_defaults
+from ..types import Options
+from .base import UnitsOfEngine
+from .decorating import decorate_sync
+from .sync_unit import SyncUnit
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class UnitOfWork(UnitsOfEngine[Engine]):
+    """Opens units over one `Engine`, for threads. Making it does no I/O.
+
+    Raises `ConfigurationError` if `engine` is not an `Engine`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        if not isinstance(engine, Engine):
+            raise ConfigurationError(
+                f"UnitOfWork takes an Engine, not {type(engine).__name__}.",
+                "make one with create_engine(), or use AsyncUnitOfWork for an AsyncEngine.",
+            )
+        super().__init__(engine, engine)
+
+    @classmethod
+    def from_url(cls, url: str | URL, **engine_options: Any) -> Self:
+        """Make an engine with sound defaults; `engine_options` go to `create_engine`.
+
+        `session_settings`: server settings for each connection, over the defaults; None leaves
+        one out. docs/engine.md lists the defaults. The lifespan disposes this engine.
+        """
+        options, session_settings = sound_defaults(url, engine_options)
+        engine = create_engine(url, **options)
+        prepare_engine(engine, session_settings)
+        uow = cls(engine)
+        uow._made_engine = True
+        return uow
+
+    def __call__(self, **options: Unpack[Options]) -> SyncUnit:
+        """`with uow() as tx:` opens a unit or joins the one that this thread is in.
+
+        Raises `ConfigurationError` for options that can't hold, before any I/O.
+        """
+        place = place_of(sys._getframe(1))
+        return SyncUnit(self.engine, self._home, self._settings(options), place)
+
+    def transactional(self, function: F | None = None, /, **options: Unpack[Options]) -> Any:
+        """`@uow.transactional` or `@uow.transactional(**options)`: run the function in a unit.
+
+        Raises `ConfigurationError` when decorating what can't run in a sync unit.
+        """
+        settings = settings_from(options)
+        if function is None:
+            return lambda function: decorate_sync(function, settings, lambda: self)
+        return decorate_sync(function, settings, lambda: self)
+
+    @contextlib.contextmanager
+    def lifespan(self, *, drain_timeout: float = 10.0) -> Generator[Self]:
+        """The life of a service: at its end running units are waited for, new ones refused.
+
+        `drain_timeout`: seconds to wait. An engine made by `from_url` is disposed.
+        """
+        self._start()
+        try:
+            yield self
+        finally:
+            for pause in self._drain(drain_timeout):
+                time.sleep(pause)
+            self._stop()
+            if self._made_engine:
+                self.engine.dispose()

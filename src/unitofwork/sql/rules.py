@@ -1,0 +1,76 @@
+"""What the core asks of a database; a database of which nothing is known gets these answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, exc
+from sqlalchemy.engine import Dialect
+
+from ..errors import ConfigurationError
+from ..settings import UnitSettings
+
+
+class DatabaseRules:
+    """How units are begun and judged on one kind of database."""
+
+    #: Options of a unit that can't be made to hold here, each with the reason.
+    unsupported: Mapping[str, str] = {
+        "read_only": "this database has no support for it in unitofwork",
+        "deferrable": "this database has no support for it in unitofwork",
+        "lock_timeout": "this database has no support for it in unitofwork",
+        "statement_timeout": "this database has no support for it in unitofwork",
+    }
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def check(self, settings: UnitSettings) -> None:
+        """Raise `ConfigurationError` for an option that would silently not hold."""
+        for option, reason in self.unsupported.items():
+            value = getattr(settings, option)
+            if value:
+                raise ConfigurationError(
+                    f"{option}={value!r} can't be kept on {self.dialect.name}: {reason}.",
+                    f"leave {option} out for units of this engine.",
+                )
+
+    def begin_options(self, settings: UnitSettings) -> dict[str, Any]:
+        """Execution options by which SQLAlchemy gives BEGIN its characteristics, at no cost."""
+        return {} if settings.isolation is None else {"isolation_level": settings.isolation}
+
+    def begin(
+        self, connection: Connection, settings: UnitSettings, remaining: float | None
+    ) -> Sequence[str]:
+        """Make the settings hold on the new transaction, of which `remaining` s are left.
+
+        Returns the statements that undo them when the connection goes back to its pool.
+        """
+        return ()
+
+    def would_roll_back(self, connection: Connection) -> bool:
+        """Whether the server could only answer COMMIT by rolling back. Asks it."""
+        return False
+
+    def is_closed(self, connection: Connection) -> bool:
+        """Whether the connection is known to be dead already, so that COMMIT can't reach it."""
+        if connection.closed or connection.invalidated:
+            return True
+        driver = connection.connection.driver_connection
+        closed = getattr(driver, "is_closed", None) or getattr(driver, "closed", False)
+        return bool(closed() if callable(closed) else closed)
+
+    def sqlstate(self, error: BaseException) -> str | None:
+        """The SQLSTATE that the server gave, through SQLAlchemy's and the driver's wrappers."""
+        seen: set[int] = set()
+        step: BaseException | None = error
+        while step is not None and id(step) not in seen:
+            seen.add(id(step))
+            for name in ("sqlstate", "pgcode"):
+                state = getattr(step, name, None)
+                if isinstance(state, str):
+                    return state
+            inner = step.orig if isinstance(step, exc.StatementError) else None
+            step = inner or step.__cause__
+        return None

@@ -1,0 +1,64 @@
+"""`@transactional` in its three spellings, and `current()`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack, overload
+
+from .core.block import innermost
+from .errors import ConfigurationError
+from .faces.async_uow import AsyncUnitOfWork
+from .faces.decorating import decorate_async, decorate_sync
+from .faces.sync_uow import UnitOfWork
+from .settings import settings_from
+from .types import Options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@overload
+def transactional(function: F, /) -> F: ...
+
+
+@overload
+def transactional(
+    uow: AsyncUnitOfWork | UnitOfWork | None = None, /, **options: Unpack[Options]
+) -> Callable[[F], F]: ...
+
+
+def transactional(target: Any = None, /, **options: Any) -> Any:
+    """Run a function in a unit, or in the one that its caller is in.
+
+    `@transactional` uses the unit of work of the running unit, else the only one in its lifespan,
+    else the only one there is. `@transactional(uow, **options)` names it, as does
+    `@uow.transactional(**options)`. A parameter whose default is `CURRENT` gets the transaction.
+
+    Raises `ConfigurationError` when decorating a generator function, a class, or a function that
+    is sync where the unit of work is async, or the other way round.
+    """
+    if isinstance(target, (AsyncUnitOfWork, UnitOfWork)):
+        return target.transactional(**options)
+    settings = settings_from(options)
+
+    def decorate(function: Any) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return decorate_async(function, settings, AsyncUnitOfWork.default)
+        return decorate_sync(function, settings, UnitOfWork.default)
+
+    if target is None:
+        return decorate
+    if options:
+        raise ConfigurationError(
+            f"@transactional was given {target!r} together with options.",
+            "write @transactional(uow, **options), or @transactional(**options).",
+        )
+    return decorate(target)
+
+
+def current() -> Any:
+    """The transaction of the unit that this task (thread) is in. Raises `NoUnitError`.
+
+    A child task is not in its parent's unit: it opens its own, or is handed the results.
+    """
+    return innermost()
