@@ -1,5 +1,6 @@
 """Short scoped transactions for SQLAlchemy, async and sync, that never exhaust the pool."""
 
+from .core.transaction import Transaction
 from .errors import (
     AcquireTimeoutError,
     CommitUnknownError,
@@ -27,7 +28,6 @@ from .errors import (
 from .faces.async_unit import AsyncTransaction
 from .faces.async_uow import AsyncUnitOfWork
 from .faces.sync_uow import UnitOfWork
-from .core.transaction import Transaction
 from .transactional import current, transactional
 from .types import CURRENT, IsolationLevel, Outcome, Place, Propagation
 

@@ -12,9 +12,7 @@ from ..settings import UnitSettings
 from ..types import Place
 from . import current, places
 from .home import Home
-from .savepoint import Savepoint
 from .unit import Unit
-
 
 #: query_canceled (statement_timeout) and transaction_timeout.
 STOPPED_BY_TIMEOUT = frozenset({"57014", "25P04"})
@@ -31,7 +29,6 @@ class Block:
         self._entered = False
         self._decision = Decision.OPEN
         self._outer_timeout: tuple[float | None, float | None] = (None, None)
-        self._savepoint: Savepoint | None = None
         self.unit: Unit
 
     def _begin(self) -> Decision:

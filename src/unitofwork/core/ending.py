@@ -44,7 +44,7 @@ def finish(tx: Transaction, error: BaseException | None) -> None:
         raise unit.timed_out()
     elif unit.doom is not None:
         roll_back(tx)
-        raise unit.silent_rollback(unit.doom) from unit.doom.error
+        raise unit.silent_rollback(unit.doom)
     else:
         _commit(tx)
 
@@ -58,9 +58,7 @@ def _commit(tx: Transaction) -> None:
         if connection is not None:
             suspect = unit.failed_statement is not None or unit.connection_was_lent
             if suspect and rules.would_roll_back(connection):
-                raise unit.silent_rollback(unit.failed_statement) from (
-                    unit.failed_statement and unit.failed_statement.error
-                )
+                raise unit.silent_rollback(unit.failed_statement)
             unit.commit_was_sent = not rules.is_closed(connection)
         Session.commit(tx)
         # From here on nothing can undo it, also if the way back to the pool fails.

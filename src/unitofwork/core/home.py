@@ -1,11 +1,11 @@
-"""What all units of one engine share: its listeners, its running units, the process and loop it serves."""
+"""What all units of one engine share: listeners, running units, the process and loop."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event
@@ -15,7 +15,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
 from ..errors import ConfigurationError
 from ..settings import UnitSettings
 from ..sql import DatabaseRules, rules_for
-from .stopping import stop_query
+from ..sql.drivers import cancel_key
+from .stopping import CANCEL_KEY, stop_query
 from .unit import Unit
 
 _RESTORE = "unitofwork_restore"
@@ -37,7 +38,7 @@ class Home:
         event.listen(engine, "checkin", self._on_checkin)
 
     # Copies of an engine made by `execution_options` share its dialect.
-    _homes: WeakKeyDictionary[Dialect, Home] = WeakKeyDictionary()
+    _homes: ClassVar[WeakKeyDictionary[Dialect, Home]] = WeakKeyDictionary()
     _making = threading.Lock()
 
     @classmethod
@@ -104,6 +105,9 @@ class Home:
     # --- listeners
 
     def _on_connect(self, dbapi_connection: Any, record: ConnectionPoolEntry) -> None:
+        key = cancel_key(self.engine.dialect, record.driver_connection)
+        if key is not None:
+            record.info[CANCEL_KEY] = key
         if not isinstance(self.engine.pool, NullPool):
             loop = asyncio._get_running_loop() if self.engine.dialect.is_async else None
             self._born = (self.engine.pool, os.getpid(), loop)
@@ -126,4 +130,4 @@ class Home:
             unit.statement_failed(context.sqlalchemy_exception or error, context.statement)
         if context.is_disconnect and not isinstance(error, Exception):
             # Cancelled or interrupted in the middle: SQLAlchemy drops the connection next.
-            stop_query(connection)
+            stop_query(connection, getattr(context.execution_context, "cursor", None))

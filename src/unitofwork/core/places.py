@@ -16,10 +16,10 @@ from ..types import Place
 Actor = asyncio.Task[Any] | threading.Thread
 
 
-_PACKAGES = (
-    "sqlalchemy anyio greenlet tenacity asyncpg psycopg psycopg_pool aiosqlite asyncmy aiomysql "
-    "pymysql"
-).split()
+_PACKAGES = frozenset(
+    {"sqlalchemy", "anyio", "greenlet", "tenacity", "asyncpg", "psycopg", "psycopg_pool"}
+    | {"aiosqlite", "asyncmy", "aiomysql", "pymysql"}
+)
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
@@ -98,7 +98,8 @@ def stack_of(who: Actor) -> list[FrameType]:
             frame = frame.f_back
         return frames[::-1]
     # Task.get_stack() ends at the task's own coroutine; the chain of awaits goes on from there.
-    frames, step = [], who.get_coro()
+    frames = []
+    step: Any = who.get_coro()
     while step is not None:
         inner = getattr(step, "cr_frame", None) or getattr(step, "gi_frame", None)
         inner = inner or getattr(step, "ag_frame", None)

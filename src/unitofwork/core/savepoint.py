@@ -65,7 +65,7 @@ class Savepoint:
             return
         self._roll_back()
         if error is None:
-            raise unit.silent_rollback(doom) from (doom and doom.error)
+            raise unit.silent_rollback(doom)
 
     def _release(self) -> None:
         unit = self._tx.unit

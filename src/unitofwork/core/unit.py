@@ -76,7 +76,7 @@ class Unit:
         self.rollback_only = False
         self.on_commit: list[Callback] = []
         self.on_rollback: list[Callback] = []
-        #: on_rollback callbacks of savepoints that were rolled back: they run however the unit ends.
+        #: on_rollback callbacks of savepoints that were rolled back: due at any end of the unit.
         self.on_undone: list[Callback] = []
         self._turn = threading.Lock()
         self._user: places.Actor | None = None
@@ -189,7 +189,7 @@ class Unit:
         error = failure.error if failure else None
         place = failure.place if failure else None
         what = failure.what if failure else "a statement failed on the connection that was lent out"
-        return SilentRollbackError(
+        raised = SilentRollbackError(
             f"Unit {self.name!r} was rolled back, although its block ended without an error:\n"
             f"  {what}\n"
             f"  swallowed: {type(error).__name__}: {_short(str(error))}\n"
@@ -200,6 +200,8 @@ class Unit:
             swallowed=error,
             raised_at=place,
         )
+        raised.__cause__ = error
+        return raised
 
     # --- the end
 

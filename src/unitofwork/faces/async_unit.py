@@ -190,5 +190,8 @@ async def call_back(unit: Unit) -> None:
                 await result
         except Exception:
             log.exception(
-                "unit %r was %s, but its callback %r failed", unit.name, unit.outcome.value, callback
+                "unit %r was %s, but its callback %r failed",
+                unit.name,
+                unit.outcome.value,
+                callback,
             )

@@ -64,7 +64,7 @@ class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
 
         Raises `ConfigurationError` when decorating what can't run in an async unit.
         """
-        settings = settings_from(options)
+        settings = settings_from(dict(options))
         if function is None:
             return lambda function: decorate_async(function, settings, lambda: self)
         return decorate_async(function, settings, lambda: self)

@@ -1,4 +1,4 @@
-"""What both `UnitOfWork` classes share: the engine, its defaults, and which one is meant by default."""
+"""What both `UnitOfWork` classes share, and which one a bare `@transactional` means."""
 
 from __future__ import annotations
 

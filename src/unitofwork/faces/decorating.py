@@ -7,11 +7,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..core.places import Place
 from ..core.unit import Unit
 from ..errors import ConfigurationError, PropagationError
 from ..settings import UnitSettings
-from ..types import CURRENT
+from ..types import CURRENT, Place
 from .async_unit import AsyncUnit
 from .sync_unit import SyncUnit
 
@@ -98,7 +97,7 @@ class _Injection:
                 f"{self.name}() was called with {self._keyword}={given!r}, which is not the "
                 f"transaction of the unit that it runs in ({unit.name!r}, opened at "
                 f"{unit.opened_at}).",
-                f"leave {self._keyword} out: it is filled in; the function joins the caller's unit.",
+                f"leave {self._keyword} out: it is filled in, and the caller's unit is joined.",
                 outer_name=unit.name,
                 outer_opened_at=unit.opened_at,
             )

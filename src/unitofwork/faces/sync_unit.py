@@ -99,8 +99,13 @@ def call_back(unit: Unit) -> None:
             result = callback()
             if inspect.iscoroutine(result):
                 result.close()
-                log.error("unit %r: callback %r is async; a sync unit can't await it", unit.name, callback)
+                log.error(
+                    "unit %r: callback %r is async; a sync unit can't await it", unit.name, callback
+                )
         except Exception:
             log.exception(
-                "unit %r was %s, but its callback %r failed", unit.name, unit.outcome.value, callback
+                "unit %r was %s, but its callback %r failed",
+                unit.name,
+                unit.outcome.value,
+                callback,
             )

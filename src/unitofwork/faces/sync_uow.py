@@ -64,7 +64,7 @@ class UnitOfWork(UnitsOfEngine[Engine]):
 
         Raises `ConfigurationError` when decorating what can't run in a sync unit.
         """
-        settings = settings_from(options)
+        settings = settings_from(dict(options))
         if function is None:
             return lambda function: decorate_sync(function, settings, lambda: self)
         return decorate_sync(function, settings, lambda: self)

@@ -41,5 +41,5 @@ def session_settings(
     defaults: Mapping[str, str], asked: Mapping[str, str | int | None]
 ) -> dict[str, str]:
     """The defaults with what was asked for put over them; None takes a default away."""
-    merged = {**defaults, **{name: value for name, value in asked.items()}}
+    merged = {**defaults, **asked}
     return {name: str(value) for name, value in merged.items() if value is not None}

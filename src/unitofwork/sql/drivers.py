@@ -1,44 +1,78 @@
-"""How each async driver ends a query that its task no longer waits for."""
+"""How each driver ends a query that its task or thread no longer waits for."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-Stop = Callable[[Any], Awaitable[None]]
+from sqlalchemy.engine import Dialect
 
 #: Seconds that the server gets to stop a query, before the socket is just closed.
 PATIENCE = 2.0
 
 
-async def _stop_asyncpg(driver: Any) -> None:
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A connection of a driver whose statement nobody waits for any more."""
+
+    driver: Any
+    #: From `cancel_key`, when it was opened.
+    key: Any
+    #: SQLAlchemy's cursor that the statement runs on, where it is known.
+    cursor: Any
+
+
+def cancel_key(dialect: Dialect, driver: Any) -> Any:
+    """What it takes to cancel a query of this connection after the driver has closed it."""
+    return driver.pgconn.get_cancel() if dialect.driver == "psycopg" else None
+
+
+async def _stop_asyncpg(stuck: Stuck) -> None:
     # asyncpg has sent the cancel request already; close() waits until it has taken effect.
-    await driver.close(timeout=PATIENCE)
+    await stuck.driver.close(timeout=PATIENCE)
 
 
-async def _stop_psycopg(driver: Any) -> None:
-    # psycopg cancels by itself, unless it was cancelled once more while doing so.
-    if driver.info.transaction_status.name == "ACTIVE":
-        await driver.cancel_safe(timeout=PATIENCE)
-    await driver.close()
+async def _stop_psycopg(stuck: Stuck) -> None:
+    # psycopg cancels by itself; but cancelled once more while doing so, as an anyio scope does, it
+    # closes the socket at once, and the server goes on with the query and its locks.
+    if stuck.driver.closed:
+        await asyncio.to_thread(stuck.key.cancel)
+    else:
+        await stuck.driver.close()
 
 
-async def _stop_aiosqlite(driver: Any) -> None:
-    # The query runs in a thread, which may not even have begun it: interrupt until it has ended.
-    # ROLLBACK comes before close, because SQLite keeps a closed connection's locks for as long as
-    # a cursor of it is referenced, by a traceback for example.
-    rolled_back = asyncio.ensure_future(driver.rollback())
-    while not rolled_back.done():
+async def _stop_aiosqlite(stuck: Stuck) -> None:
+    # The query runs in a thread, which may not even have begun it: interrupt until the thread gets
+    # to something harmless behind it; the ROLLBACK must not be interrupted.
+    driver = stuck.driver
+    query_over = asyncio.ensure_future(driver.cursor())
+    while not query_over.done():
         await driver.interrupt()
-        await asyncio.wait((rolled_back,), timeout=0.01)
-    rolled_back.exception()
+        await asyncio.wait((query_over,), timeout=0.01)
+    # SQLite keeps a closed connection's locks while a statement of it is unfinished; this one's
+    # rows will not be fetched, and a traceback may hold its cursor for long.
+    half_read = getattr(stuck.cursor, "_cursor", None)
+    if half_read is not None:
+        with contextlib.suppress(sqlite3.OperationalError):  # it says once more: interrupted
+            await half_read.close()
+    await driver.rollback()
     await driver.close()
 
 
-#: By the name of the driver, as in `dialect.driver`.
+Stop = Callable[[Stuck], Awaitable[None]]
+#: By the name of the async driver, as in `dialect.driver`.
 STOPS: dict[str, Stop] = {
     "asyncpg": _stop_asyncpg,
     "psycopg": _stop_psycopg,
     "aiosqlite": _stop_aiosqlite,
 }
+
+
+def stop_in_thread(stuck: Stuck) -> None:
+    """The same for a sync driver whose thread was interrupted, twice at worst."""
+    if stuck.key is not None and stuck.driver.closed:
+        stuck.key.cancel()

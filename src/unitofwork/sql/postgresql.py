@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, exc, text
 
@@ -14,7 +15,7 @@ _PROBE = text("SELECT 1")
 
 
 class PostgreSQLRules(DatabaseRules):
-    unsupported = {}
+    unsupported: ClassVar[Mapping[str, str]] = {}
 
     def begin_options(self, settings: UnitSettings) -> dict[str, Any]:
         options = super().begin_options(settings)

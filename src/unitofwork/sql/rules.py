@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection, exc
 from sqlalchemy.engine import Dialect
@@ -16,7 +16,7 @@ class DatabaseRules:
     """How units are begun and judged on one kind of database."""
 
     #: Options of a unit that can't be made to hold here, each with the reason.
-    unsupported: Mapping[str, str] = {
+    unsupported: ClassVar[Mapping[str, str]] = {
         "read_only": "this database has no support for it in unitofwork",
         "deferrable": "this database has no support for it in unitofwork",
         "lock_timeout": "this database has no support for it in unitofwork",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from sqlalchemy import Connection
 
 from ..errors import ConfigurationError
@@ -10,7 +13,7 @@ from .rules import DatabaseRules
 
 
 class SQLiteRules(DatabaseRules):
-    unsupported = {
+    unsupported: ClassVar[Mapping[str, str]] = {
         "deferrable": "SQLite has no deferrable transactions",
         "statement_timeout": "SQLite has no limit for one statement; timeout= bounds the unit",
     }

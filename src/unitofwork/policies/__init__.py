@@ -1,0 +1,1 @@
+"""Decisions without I/O: each takes values and returns what to do."""
