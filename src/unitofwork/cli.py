@@ -16,9 +16,10 @@ def main() -> None:
 
         from .demo.command import demo
     except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
             raise
-        print(f"unitofwork demo needs {error.name}: {REMEDY}", file=sys.stderr)
+        print(f"unitofwork demo needs {missing}: {REMEDY}", file=sys.stderr)
         raise SystemExit(2) from None
 
     # A traceback with local variables would print the password of a URL.

@@ -21,16 +21,19 @@ class UnitSettings:
     read_only: bool | None = None
     deferrable: bool | None = None
     timeout: float | None = None
+    acquire_timeout: float | None = None
     lock_timeout: float | None = None
     statement_timeout: float | None = None
+    connections: int | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("isolation", self.isolation, get_args(IsolationLevel))
         for flag in ("read_only", "deferrable"):
             _check_flag(flag, getattr(self, flag))
-        for seconds in ("timeout", "lock_timeout", "statement_timeout"):
+        for seconds in ("timeout", "acquire_timeout", "lock_timeout", "statement_timeout"):
             _check_seconds(seconds, getattr(self, seconds))
+        _check_count("connections", self.connections)
         if self.deferrable and not (self.read_only and self.isolation == "SERIALIZABLE"):
             # https://www.postgresql.org/docs/current/sql-set-transaction.html
             raise ConfigurationError(
@@ -46,13 +49,13 @@ def settings_from(options: dict[str, Any]) -> UnitSettings:
     if not options:
         return _DEFAULT
     try:
-        return _cached(tuple(options.items()))
+        return _cached(tuple(options), *options.values())
     except TypeError:  # an unhashable value is always a wrong one; say which
-        return _checked(tuple(options.items()))
+        return _checked(tuple(options), *options.values())
 
 
-def _checked(options: tuple[tuple[str, Any], ...]) -> UnitSettings:
-    values = dict(options)
+def _checked(names: tuple[str, ...], *given: Any) -> UnitSettings:
+    values = dict(zip(names, given, strict=True))
     for name in values:
         if name not in _NAMES:
             close = difflib.get_close_matches(name, _NAMES, n=1)
@@ -79,6 +82,13 @@ def _check_flag(option: str, value: object) -> None:
         raise ConfigurationError(f"{option}={value!r} is not a bool.", "pass True or False.")
 
 
+def _check_count(option: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{option}={value!r} is not a count.", "pass an int from 1.")
+
+
 def _check_seconds(option: str, value: object) -> None:
     if value is None:
         return
@@ -92,7 +102,8 @@ def _check_seconds(option: str, value: object) -> None:
         )
 
 
-# Sites that open units pass the same few combinations again and again.
+# Sites that open units pass the same few combinations again and again. `typed`, because 1 == True;
+# it looks at the arguments themselves only, so each value is one.
 _cached = functools.lru_cache(maxsize=512, typed=True)(_checked)
 _NAMES = tuple(field.name for field in fields(UnitSettings))
 _DEFAULT = UnitSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypedDict
 
 IsolationLevel = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
@@ -39,8 +40,10 @@ class Options(TypedDict, total=False):
     read_only: bool | None
     deferrable: bool | None
     timeout: float | None
+    acquire_timeout: float | None
     lock_timeout: float | None
     statement_timeout: float | None
+    connections: int | None
     name: str | None
 
 
@@ -53,6 +56,49 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} in {self.function}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A connection that is out; times in seconds."""
+
+    #: Label of the unit; None for a connection that was taken beside units.
+    unit: str | None
+    #: The task or thread.
+    task: str
+    held_for: float
+    #: Since the last statement ended; 0 during one.
+    idle_for: float
+    #: Where the connection was checked out.
+    acquired_at: Place
+    #: Where its task or thread is now; None if that is gone.
+    waiting_at: Place | None
+    last_statement: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStats:
+    """Counts of one engine's pool and gate: the first six now, the others since the start."""
+
+    #: Connections that the pool keeps, and how many more it may open; None for no limit.
+    size: int | None
+    overflow: int | None
+    checked_out: int
+    #: Permits of the gate in use: units that hold, or are about to check out, a connection.
+    admitted: int
+    waiting: int
+    running_units: int
+    #: Units that passed the gate, gave up at their `acquire_timeout`, were shed, were refused.
+    granted: int
+    timeouts: int
+    shed: int
+    refused: int
+    #: Spent in line, in seconds: by all together, and the longest.
+    wait_seconds: float
+    max_wait_seconds: float
+    committed: int
+    rolled_back: int
+    unknown: int
 
 
 class _Current:

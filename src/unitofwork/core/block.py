@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import NoUnitError, PropagationError, TransactionStateError
 from ..policies.propagation import Decision, contradictions, decide
 from ..settings import UnitSettings
-from ..types import Place
+from ..types import Outcome, Place
 from . import current, places
 from .home import Home
 from .unit import Unit
@@ -41,7 +41,7 @@ class Block:
                 opened_at=self._opened_at,
             )
         self._entered = True
-        self._home.check_process_and_loop()
+        self._home.origin.check()
         outer = next((unit for unit in current.own() if unit.home is self._home), None)
         self._decision = decide(self._settings.propagation, outer is not None)
         match self._decision:
@@ -74,6 +74,11 @@ class Block:
         )
         self._home.remember(self.unit)
         current.enter(self.unit)
+
+    def _not_begun(self) -> None:
+        """The unit was opened, but could not begin: there is nothing to end."""
+        self.unit.end(Outcome.ROLLED_BACK)
+        self._left()
 
     def _narrow_timeout(self, unit: Unit) -> None:
         self._outer_timeout = unit.timeout, unit.deadline

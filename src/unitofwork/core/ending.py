@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from ..errors import CommitUnknownError
 from ..policies.outcome import after_failed_commit
 from ..types import Outcome
+from .soundness import unsound
+from .stopping import stop_query
 from .transaction import Transaction
 from .unit import Unit
 
@@ -52,21 +54,21 @@ def finish(tx: Transaction, error: BaseException | None) -> None:
 def _commit(tx: Transaction) -> None:
     unit, rules = tx.unit, tx.unit.home.rules
     try:
+        silent = unsound(tx)
+        if silent is not None:
+            raise silent
         while tx.has_pending_changes():
             tx.flush()
-        connection = unit.connection
-        if connection is not None:
-            suspect = unit.failed_statement is not None or unit.connection_was_lent
-            if suspect and rules.would_roll_back(connection):
-                raise unit.silent_rollback(unit.failed_statement)
-            unit.commit_was_sent = not rules.is_closed(connection)
+        if unit.connection is not None:
+            unit.commit_was_sent = not rules.is_closed(unit.connection)
         Session.commit(tx)
-        # From here on nothing can undo it, also if the way back to the pool fails.
-        unit.outcome = Outcome.COMMITTED
         Session.close(tx)
+        unit.outcome = Outcome.COMMITTED
     except BaseException as error:
         _commit_failed(tx, error)
-        raise
+        if unit.outcome is not Outcome.COMMITTED or not isinstance(error, Exception):
+            raise
+        log.warning("unit %r is committed; its connection was dropped: %r", unit.name, error)
     finally:
         unit.end(unit.outcome)
 
@@ -82,6 +84,12 @@ def _commit_failed(tx: Transaction, error: BaseException) -> None:
         unit.outcome = after_failed_commit(
             sent=unit.commit_was_sent, sqlstate=unit.home.rules.sqlstate(error), lost=lost
         )
+    if connection is not None and not (connection.invalidated or connection.closed):
+        # SQLite keeps a transaction open whose COMMIT failed, and SQLAlchemy takes it for ended.
+        try:
+            connection.connection.rollback()
+        except Exception as failed:
+            connection.invalidate(failed)
     _return_connection(tx, connection)
     unit.end(unit.outcome)
     if unit.outcome is Outcome.UNKNOWN and isinstance(error, Exception):
@@ -131,5 +139,6 @@ def _abandon(tx: Transaction) -> None:
     tx.unit.end(Outcome.ROLLED_BACK)
     if connection is not None and not connection.invalidated:
         # Its wire is in use, so no ROLLBACK can be sent; the other one gets a disconnect error.
+        stop_query(connection, None)
         connection.invalidate()
     _return_connection(tx, connection)

@@ -1,54 +1,102 @@
-"""What all units of one engine share: listeners, running units, the process and loop."""
+"""What all units of one engine share: its gate, ledger, running units and listeners."""
 
 from __future__ import annotations
 
-import asyncio
-import os
+import itertools
+import logging
 import threading
-from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import Dialect, ExceptionContext
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, QueuePool
 
 from ..errors import ConfigurationError
+from ..policies.shedding import Shedding
 from ..settings import UnitSettings
 from ..sql import DatabaseRules, rules_for
 from ..sql.drivers import cancel_key
+from ..types import Holder, Outcome, PoolStats
+from .admission import Gate, capacity_of
+from .ledger import Ledger
+from .origin import Origin
 from .stopping import CANCEL_KEY, stop_query
 from .unit import Unit
 
 _RESTORE = "unitofwork_restore"
+log = logging.getLogger("unitofwork.pool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How the units of an engine are admitted."""
+
+    max_waiting: int | None = None
+    shedding: Shedding | None = None
+
+
+MakeGate = Callable[[int, Rules], Gate]
 
 
 class Home:
     """One per engine, however many `UnitOfWork` objects use it."""
 
-    def __init__(self, engine: Engine) -> None:
+    _homes: ClassVar[WeakValueDictionary[int, Home]] = WeakValueDictionary()
+    _making = threading.Lock()
+    _ranks = itertools.count()
+
+    def __init__(self, engine: Engine, make_gate: MakeGate, admission: Rules) -> None:
         self.engine = engine
+        #: The order in which a tree of units may wait for several engines.
+        self.rank = next(self._ranks)
         self.rules: DatabaseRules = rules_for(engine.dialect)
+        self.ledger = Ledger(engine)
+        self.origin = Origin(engine)
+        self.admission = admission
         self.running: set[Unit] = set()
+        self.ended: Counter[Outcome] = Counter()
         self._by_connection: dict[Connection, Unit] = {}
         self._engines: dict[tuple[Any, ...], Engine] = {}
-        #: Pool, process and event loop in which the pool's connections were made.
-        self._born: tuple[Pool, int, asyncio.AbstractEventLoop | None] | None = None
+        self._make_gate = make_gate
+        self._gate: tuple[Pool, Gate | None] | None = None
         event.listen(engine, "handle_error", self._on_error)
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "checkin", self._on_checkin)
 
-    # Copies of an engine made by `execution_options` share its dialect.
-    _homes: ClassVar[WeakKeyDictionary[Dialect, Home]] = WeakKeyDictionary()
-    _making = threading.Lock()
-
     @classmethod
-    def of(cls, engine: Engine) -> Self | Home:
-        """The home of `engine`; copies made by `execution_options` share it with their origin."""
+    def of(cls, engine: Engine, make_gate: MakeGate, admission: Rules | None) -> Home:
+        """The home of `engine`; copies made by `execution_options` share it with their origin.
+
+        Raises `ConfigurationError` if it is there already with another rule of admission.
+        """
         with cls._making:
-            home = cls._homes.get(engine.dialect)
+            # Copies share the dialect, and nothing else does. The home keeps its engine alive, and
+            # is kept alive by the engine's listeners, so the id can't be another's.
+            home = cls._homes.get(id(engine.dialect))
             if home is None:
-                home = cls._homes[engine.dialect] = cls(engine)
-            return home
+                home = cls(engine, make_gate, admission or Rules())
+                cls._homes[id(engine.dialect)] = home
+        if admission is not None and admission != home.admission:
+            raise ConfigurationError(
+                f"This engine has a unit of work already, with {home.admission}; "
+                f"another one asks for {admission}.",
+                "one gate serves an engine: give max_waiting and shedding once, or the same.",
+            )
+        return home
+
+    def gate(self) -> Gate | None:
+        """Where units are admitted; None where the pool sets no limit."""
+        pool = self.engine.pool
+        if self._gate is None or self._gate[0] is not pool:
+            # engine.dispose() makes a new pool: its gate knows nothing of those still out.
+            capacity = capacity_of(pool)
+            made = None if capacity is None else self._make_gate(capacity, self.admission)
+            self._gate = (pool, made)
+        return self._gate[1]
 
     def engine_for(self, settings: UnitSettings) -> Engine:
         """The engine, or a copy on the same pool whose BEGIN carries the unit's characteristics."""
@@ -60,65 +108,80 @@ class Home:
             self._engines[key] = self.engine.execution_options(**options)
         return self._engines[key]
 
-    def adopt(self, unit: Unit, connection: Connection) -> None:
-        """The unit's transaction has just got its connection: make the settings hold on it."""
-        unit.connection = connection
-        self._by_connection[connection] = unit
-        restore = self.rules.begin(connection, unit.settings, unit.remaining())
-        if restore:
-            connection.info[_RESTORE] = restore
+    # --- the life of a unit, as far as the engine is concerned
 
     def remember(self, unit: Unit) -> None:
         """The unit has begun."""
         self.running.add(unit)
 
-    def forget(self, unit: Unit) -> None:
-        """The unit has ended."""
-        self.running.discard(unit)
+    def adopt(self, unit: Unit, connection: Connection) -> None:
+        """The unit's transaction has just got its connection: make the settings hold on it."""
+        unit.connection = connection
+        self._by_connection[connection] = unit
+        hold = self.ledger.hold_of(connection)
+        if hold is not None:
+            hold.unit = unit
+        restore = self.rules.begin(connection, unit.settings, unit.remaining())
+        if restore is not None:
+            connection.info[_RESTORE] = restore
+
+    def let_go(self, unit: Unit) -> None:
+        """The unit has no connection any more."""
         if unit.connection is not None:
             self._by_connection.pop(unit.connection, None)
+            unit.connection = None
 
-    def check_process_and_loop(self) -> None:
-        """Refuse connections that were opened by the parent process or for another event loop.
+    def forget(self, unit: Unit) -> None:
+        """The unit has ended."""
+        self.let_go(unit)
+        self.running.discard(unit)
+        self.ended[unit.outcome] += 1
 
-        Raises `ConfigurationError`. Two processes on one socket mix up each other's answers; a
-        connection of another loop hangs or fails in the middle of a statement.
-        """
-        born = self._born
-        if born is None or born[0] is not self.engine.pool:
-            return
-        if born[1] != os.getpid():
-            raise ConfigurationError(
-                f"The engine was used in process {born[1]} before it was forked; its pool holds "
-                f"the parent's connections, and this process ({os.getpid()}) must not use them.",
-                "call engine.dispose(close=False) first thing in the child (gunicorn: post_fork; "
-                "Celery: worker_process_init), or create the engine after the fork.",
-            )
-        if born[2] is not None and born[2] is not asyncio.get_running_loop():
-            raise ConfigurationError(
-                "The engine's pool holds connections of another event loop; they can't be used "
-                "in this one.",
-                "await engine.dispose() before the first loop ends (each asyncio.run() makes a "
-                "new loop), or create one engine per loop.",
-            )
+    # --- looking
+
+    def holders(self) -> list[Holder]:
+        """Who holds a connection now, the longest first."""
+        return self.ledger.holders()
+
+    def stats(self) -> PoolStats:
+        """The counts of pool, gate and units."""
+        pool, gate = self.engine.pool, self.gate()
+        counts = gate.stats() if gate is not None else None
+        size = pool.size() if isinstance(pool, QueuePool) else None
+        return PoolStats(
+            size=size,
+            overflow=None if counts is None or size is None else counts.capacity - size,
+            checked_out=len(self.ledger.holds),
+            admitted=counts.in_use if counts else len(self.running),
+            waiting=counts.waiting if counts else 0,
+            running_units=len(self.running),
+            granted=counts.granted if counts else 0,
+            timeouts=counts.timeouts if counts else 0,
+            shed=counts.shed if counts else 0,
+            refused=counts.refused if counts else 0,
+            wait_seconds=counts.wait_seconds if counts else 0.0,
+            max_wait_seconds=counts.max_wait if counts else 0.0,
+            committed=self.ended[Outcome.COMMITTED],
+            rolled_back=self.ended[Outcome.ROLLED_BACK],
+            unknown=self.ended[Outcome.UNKNOWN],
+        )
 
     # --- listeners
 
     def _on_connect(self, dbapi_connection: Any, record: ConnectionPoolEntry) -> None:
+        self.origin.connection_made()
         key = cancel_key(self.engine.dialect, record.driver_connection)
         if key is not None:
             record.info[CANCEL_KEY] = key
-        if not isinstance(self.engine.pool, NullPool):
-            loop = asyncio._get_running_loop() if self.engine.dialect.is_async else None
-            self._born = (self.engine.pool, os.getpid(), loop)
 
     def _on_checkin(self, dbapi_connection: Any, record: ConnectionPoolEntry) -> None:
         restore = record.info.pop(_RESTORE, None)
-        if restore and dbapi_connection is not None:
-            cursor = dbapi_connection.cursor()
-            for statement in restore:
-                cursor.execute(statement)
-            cursor.close()
+        if restore is not None and dbapi_connection is not None:
+            try:
+                restore(dbapi_connection)
+            except Exception as error:  # the next unit must not get it like this
+                log.warning("a connection could not be put back in order, closing it: %r", error)
+                record.invalidate(error)
 
     def _on_error(self, context: ExceptionContext) -> None:
         connection = context.connection

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import SessionTransaction
 
+from .soundness import unsound
 from .unit import Failure
 
 if TYPE_CHECKING:
@@ -39,11 +40,7 @@ class Savepoint:
     def enter(self) -> None:
         """Set the savepoint; pending changes are flushed before it."""
         unit = self._tx.unit
-        unit.begin_use()
-        try:
-            self._nested = self._tx.begin_nested()
-        finally:
-            unit.end_use()
+        self._nested = self._tx.begin_nested()
         self._outer_doom, unit.doom = unit.doom, None
         self._commits, self._rollbacks = len(unit.on_commit), len(unit.on_rollback)
 
@@ -56,21 +53,23 @@ class Savepoint:
         doom, unit.doom = unit.doom, self._outer_doom
         if unit.ended or self._nested is None:
             return
-        if error is None and doom is None:
-            try:
-                self._release()
-            except BaseException:
-                self._roll_back()
-                raise
-            return
-        self._roll_back()
-        if error is None:
-            raise unit.silent_rollback(doom)
+        try:
+            if error is None:
+                self._release(doom)
+        except BaseException:
+            self._roll_back()
+            raise
+        if error is not None:
+            self._roll_back()
 
-    def _release(self) -> None:
+    def _release(self, doom: Failure | None) -> None:
         unit = self._tx.unit
         unit.begin_use()
         try:
+            silent = unsound(self._tx) if doom is None else unit.silent_rollback(doom)
+            if silent is not None:
+                raise silent
+            self._tx.flush()
             assert self._nested is not None
             self._nested.commit()
         finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+import functools
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, SessionTransaction
@@ -83,35 +84,19 @@ class Transaction(UnitView, Session):
         self.unit = unit
         self._engine = unit.home.engine_for(unit.settings)
 
-    if not TYPE_CHECKING:
-        # Every way to the database leads through one of these; the types stay Session's.
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine:
+        """The unit's engine, for whatever is mapped. Raises where no statement may be sent."""
+        self.unit.check_usable()
+        return self._engine
 
-        def execute(self, *args: Any, **kwargs: Any) -> Any:
-            return self._in_turn(super().execute, args, kwargs)
-
-        def scalar(self, *args: Any, **kwargs: Any) -> Any:
-            return self._in_turn(super().scalar, args, kwargs)
-
-        def scalars(self, *args: Any, **kwargs: Any) -> Any:
-            return self._in_turn(super().scalars, args, kwargs)
-
-        def flush(self, *args: Any, **kwargs: Any) -> None:
-            return self._in_turn(super().flush, args, kwargs)
-
-        def connection(self, *args: Any, **kwargs: Any) -> Connection:
-            self.unit.connection_was_lent = True
-            return self._in_turn(super().connection, args, kwargs)
-
-        def get_bind(self, *args: Any, **kwargs: Any) -> Engine:
-            self.unit.check_usable()
-            return self._engine
-
-        def _in_turn(self, method: Any, args: Any, kwargs: Any) -> Any:
-            self.unit.begin_use()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                self.unit.end_use()
+    def connection(self, *args: Any, **kwargs: Any) -> Connection:
+        """The unit's connection, as `Session.connection`; statements on it are the unit's too."""
+        self.unit.connection_was_lent = True
+        self.unit.begin_use()
+        try:
+            return super().connection(*args, **kwargs)
+        finally:
+            self.unit.end_use()
 
     def savepoint(self) -> Savepoint:
         """`with tx.savepoint():` a part of the unit that is undone alone.
@@ -160,6 +145,35 @@ class Transaction(UnitView, Session):
         self._refuse("prepare", "two-phase commit is not available in a unit.")
 
 
+#: Session's own methods that lead to the database or change what the unit will write.
+_IN_TURN = (
+    *("execute", "scalar", "scalars", "get", "get_one", "refresh", "merge", "flush"),
+    *("add", "add_all", "delete", "begin_nested"),
+    *("bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"),
+)
+
+
+def _in_turn(method: Any) -> Any:
+    """The same method, for the one task (thread) that has the unit to itself meanwhile."""
+
+    @functools.wraps(method)
+    def guarded(self: Transaction, *args: Any, **kwargs: Any) -> Any:
+        self.unit.begin_use()
+        try:
+            result = method(self, *args, **kwargs)
+        finally:
+            self.unit.end_use()
+        if self.unit.ended:  # by its owner, while this task (thread) was in the statement
+            self.unit.check_usable()
+        return result
+
+    return guarded
+
+
+for _name in _IN_TURN:
+    setattr(Transaction, _name, _in_turn(getattr(Session, _name)))
+
+
 @event.listens_for(Transaction, "after_begin")
 def _connected(session: Transaction, transaction: SessionTransaction, conn: Connection) -> None:
     if transaction.parent is None:
@@ -170,3 +184,10 @@ def _connected(session: Transaction, transaction: SessionTransaction, conn: Conn
 def _rolled_back(session: Transaction, transaction: SessionTransaction) -> None:
     if transaction.nested:
         session.unit.savepoint_rolled_back()
+
+
+@event.listens_for(Transaction, "after_commit")
+def _committed(session: Transaction) -> None:
+    # From here on nothing can undo it, also if the way back to the pool fails.
+    if session.unit.commit_was_sent and not session.in_nested_transaction():
+        session.unit.outcome = Outcome.COMMITTED

@@ -19,9 +19,10 @@ from ..errors import (
 )
 from ..settings import UnitSettings
 from ..types import Outcome, Place
-from . import places
+from . import admission, places
 
 if TYPE_CHECKING:
+    from .admission import Tree
     from .home import Home
 
 Callback = Callable[[], Any]
@@ -62,6 +63,8 @@ class Unit:
         #: narrow both while it runs.
         self.timeout = settings.timeout
         self.deadline = None if settings.timeout is None else time.monotonic() + settings.timeout
+        #: The permits that the unit holds or shares.
+        self.tree: Tree | None = None
         #: The session that the user holds, of the face that opened the unit.
         self.tx: Any = None
         #: The connection from the first statement on.
@@ -138,6 +141,12 @@ class Unit:
         """Seconds until the deadline; None without one."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
+    def acquire_deadline(self) -> float:
+        """When to stop waiting for a connection, on the monotonic clock."""
+        patience = self.settings.acquire_timeout or admission.ACQUIRE_TIMEOUT
+        latest = time.monotonic() + patience
+        return latest if self.deadline is None else min(latest, self.deadline)
+
     def timed_out(self) -> UnitTimeoutError:
         """The error of a unit that is past its deadline."""
         return UnitTimeoutError(
@@ -166,6 +175,10 @@ class Unit:
         """The error if another task (thread) is in the middle of a statement now."""
         user = self._user
         return self._concurrent_use() if user is not None and user is not places.actor() else None
+
+    def is_connecting(self) -> bool:
+        """Whether the unit is on its way to its connection right now."""
+        return self._user is not None and self.connection is None
 
     # --- what went wrong
 
@@ -215,7 +228,7 @@ class Unit:
             self.outcome = outcome
             self.ended = True
             self.home.forget(self)
-            self.connection = None
+            admission.leave(self)
             log.debug("unit %r %s", self.name, outcome.value)
 
     def callbacks_due(self) -> list[Callback]:

@@ -6,10 +6,11 @@ import asyncio
 import inspect
 import logging
 from types import TracebackType
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ..core import current
+from ..core import admission, current
 from ..core.block import Block
 from ..core.cancellation import run_to_end
 from ..core.ending import commit_unknown, finish, needs_database
@@ -17,6 +18,7 @@ from ..core.home import Home
 from ..core.savepoint import Savepoint
 from ..core.transaction import Transaction, UnitView
 from ..core.unit import Unit
+from ..policies.admission import GateError
 from ..policies.propagation import Decision
 from ..settings import UnitSettings
 from ..types import Outcome, Place
@@ -86,7 +88,7 @@ class AsyncUnit(Block):
     async def __aenter__(self) -> AsyncTransaction:
         decision = self._begin()
         if decision is Decision.OPEN:
-            self.unit.tx = AsyncTransaction(self._engine, unit=self.unit)
+            return await self._begin_unit()
         tx: AsyncTransaction = self.unit.tx
         if decision is Decision.SAVEPOINT:
             self._savepoint = tx.savepoint()
@@ -97,6 +99,20 @@ class AsyncUnit(Block):
                 raise
         if self._settings.timeout is not None:
             self._timer = await asyncio.timeout(self.unit.remaining()).__aenter__()
+        return tx
+
+    async def _begin_unit(self) -> AsyncTransaction:
+        unit = self.unit
+        try:
+            if unit.deadline is not None:
+                self._timer = await asyncio.timeout(unit.remaining()).__aenter__()
+            await admit(unit)
+            unit.tx = tx = AsyncTransaction(self._engine, unit=unit)
+        except BaseException as error:
+            self._not_begun()
+            if self._timer is not None and await _took(self._timer, error):
+                raise unit.timed_out() from error
+            raise
         return tx
 
     async def __aexit__(
@@ -169,6 +185,21 @@ class AsyncUnit(Block):
             return END_TIMEOUT
         remaining = self.unit.remaining()
         return None if remaining is None else max(remaining, END_TIMEOUT)
+
+
+async def admit(unit: Unit) -> None:
+    """Wait for the unit's permits. Raises `AcquireTimeoutError` or `NestedUnitError`."""
+    gate = admission.place_in_tree(unit)
+    if gate is None:
+        return
+    # A free gate is passed without a turn of the event loop.
+    if not gate.try_acquire(unit.settings.connections or 1):
+        waiting: Any = gate
+        try:
+            await waiting.acquire(unit.settings.connections or 1, deadline=unit.acquire_deadline())
+        except GateError as error:
+            raise admission.not_admitted(unit, error) from None
+    admission.grant(unit, gate)
 
 
 async def _took(timer: asyncio.Timeout, error: BaseException | None) -> bool:

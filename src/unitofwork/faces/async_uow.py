@@ -11,14 +11,22 @@ from typing import Any, Self, TypeVar, Unpack
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from ..core.home import Rules
 from ..core.places import place_of
 from ..errors import ConfigurationError
+from ..policies.shedding import Shedding
 from ..settings import settings_from
 from ..sql.engines import prepare_engine, sound_defaults
 from ..types import Options
 from .async_unit import AsyncUnit
 from .base import UnitsOfEngine
 from .decorating import decorate_async
+from .gate_async import AsyncGate
+
+
+def _gate(capacity: int, rules: Rules) -> AsyncGate:
+    return AsyncGate(capacity, max_waiting=rules.max_waiting, shedding=rules.shedding)
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,16 +34,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
     """Opens units over one `AsyncEngine`. Making it does no I/O.
 
+    `max_waiting`: units that may wait for a connection; one more is refused at once. `shedding`:
+    turn units away before their waits explode under overload (docs/admission.md).
     Raises `ConfigurationError` if `engine` is not an `AsyncEngine`.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        max_waiting: int | None = None,
+        shedding: Shedding | None = None,
+    ) -> None:
         if not isinstance(engine, AsyncEngine):
             raise ConfigurationError(
                 f"AsyncUnitOfWork takes an AsyncEngine, not {type(engine).__name__}.",
                 "make one with create_async_engine(), or use UnitOfWork for a sync Engine.",
             )
-        super().__init__(engine, engine.sync_engine)
+        super().__init__(engine, engine.sync_engine, _gate, max_waiting, shedding)
 
     @classmethod
     def from_url(cls, url: str | URL, **engine_options: Any) -> Self:

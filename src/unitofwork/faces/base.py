@@ -11,9 +11,11 @@ from weakref import WeakSet
 from sqlalchemy import Engine
 
 from ..core import current
-from ..core.home import Home
+from ..core.home import Home, MakeGate, Rules
 from ..errors import ConfigurationError
+from ..policies.shedding import Shedding
 from ..settings import UnitSettings, settings_from
+from ..types import Holder, PoolStats
 
 E = TypeVar("E")
 log = logging.getLogger("unitofwork")
@@ -28,9 +30,24 @@ class UnitsOfEngine(Generic[E]):
         super().__init_subclass__(**kwargs)
         cls._all = WeakSet()
 
-    def __init__(self, engine: E, sync_engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: E,
+        sync_engine: Engine,
+        make_gate: MakeGate,
+        max_waiting: int | None,
+        shedding: Shedding | None,
+    ) -> None:
         self.engine = engine
-        self._home = Home.of(sync_engine)
+        asked = max_waiting is not None or shedding is not None
+        try:
+            rules = Rules(max_waiting=max_waiting, shedding=shedding) if asked else None
+            self._home = Home.of(sync_engine, make_gate, rules)
+            self._home.gate()
+        except ValueError as error:
+            raise ConfigurationError(
+                f"This gate can't be made: {error}", "give max_waiting from 0."
+            ) from error
         self._made_engine = False
         self._in_lifespan = False
         self._closed = False
@@ -48,6 +65,14 @@ class UnitsOfEngine(Generic[E]):
                 "stop taking work before the lifespan ends, or enter it again.",
             )
         return settings_from(options)
+
+    def stats(self) -> PoolStats:
+        """Counts of the pool, the gate and the units of this engine."""
+        return self._home.stats()
+
+    def holders(self) -> list[Holder]:
+        """Who holds a connection of this engine now, the longest first; raw ones included."""
+        return self._home.holders()
 
     @classmethod
     def default(cls) -> Self:

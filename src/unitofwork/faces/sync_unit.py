@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import logging
 from types import TracebackType
+from typing import Any
 
 from sqlalchemy import Engine
 
-from ..core import current
+from ..core import admission, current
 from ..core.block import Block
 from ..core.ending import finish, roll_back
 from ..core.home import Home
 from ..core.savepoint import Savepoint
 from ..core.transaction import Transaction
 from ..core.unit import Unit
+from ..policies.admission import GateError
 from ..policies.propagation import Decision
 from ..settings import UnitSettings
 from ..types import Place
@@ -40,7 +42,7 @@ class SyncUnit(Block):
     def __enter__(self) -> Transaction:
         decision = self._begin()
         if decision is Decision.OPEN:
-            self.unit.tx = Transaction(self._engine, unit=self.unit)
+            return self._begin_unit()
         tx: Transaction = self.unit.tx
         if decision is Decision.SAVEPOINT:
             self._savepoint = tx.savepoint()
@@ -49,6 +51,16 @@ class SyncUnit(Block):
             except BaseException:
                 self._left()
                 raise
+        return tx
+
+    def _begin_unit(self) -> Transaction:
+        unit = self.unit
+        try:
+            admit(unit)
+            unit.tx = tx = Transaction(self._engine, unit=unit)
+        except BaseException:
+            self._not_begun()
+            raise
         return tx
 
     def __exit__(
@@ -89,6 +101,21 @@ class SyncUnit(Block):
             if not self.unit.ended:
                 roll_back(tx)
             call_back(self.unit)
+
+
+def admit(unit: Unit) -> None:
+    """Wait for the unit's permits. Raises `AcquireTimeoutError` or `NestedUnitError`."""
+    gate = admission.place_in_tree(unit)
+    if gate is None:
+        return
+    waiting: Any = gate
+    try:
+        waiting.acquire(unit.settings.connections or 1, deadline=unit.acquire_deadline())
+    except GateError as error:
+        if unit.is_late():
+            raise unit.timed_out() from None
+        raise admission.not_admitted(unit, error) from None
+    admission.grant(unit, gate)
 
 
 def call_back(unit: Unit) -> None:

@@ -11,14 +11,22 @@ from typing import Any, Self, TypeVar, Unpack
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
 
+from ..core.home import Rules
 from ..core.places import place_of
 from ..errors import ConfigurationError
+from ..policies.shedding import Shedding
 from ..settings import settings_from
 from ..sql.engines import prepare_engine, sound_defaults
 from ..types import Options
 from .base import UnitsOfEngine
 from .decorating import decorate_sync
+from .gate_sync import SyncGate
 from .sync_unit import SyncUnit
+
+
+def _gate(capacity: int, rules: Rules) -> SyncGate:
+    return SyncGate(capacity, max_waiting=rules.max_waiting, shedding=rules.shedding)
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,16 +34,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 class UnitOfWork(UnitsOfEngine[Engine]):
     """Opens units over one `Engine`, for threads. Making it does no I/O.
 
+    `max_waiting`: units that may wait for a connection; one more is refused at once. `shedding`:
+    turn units away before their waits explode under overload (docs/admission.md).
     Raises `ConfigurationError` if `engine` is not an `Engine`.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_waiting: int | None = None,
+        shedding: Shedding | None = None,
+    ) -> None:
         if not isinstance(engine, Engine):
             raise ConfigurationError(
                 f"UnitOfWork takes an Engine, not {type(engine).__name__}.",
                 "make one with create_engine(), or use AsyncUnitOfWork for an AsyncEngine.",
             )
-        super().__init__(engine, engine)
+        super().__init__(engine, engine, _gate, max_waiting, shedding)
 
     @classmethod
     def from_url(cls, url: str | URL, **engine_options: Any) -> Self:

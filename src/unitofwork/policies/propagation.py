@@ -50,6 +50,10 @@ def contradictions(inner: UnitSettings, outer: UnitSettings) -> list[str]:
         asked, given = getattr(inner, option), getattr(outer, option)
         if asked is not None and asked != given:
             found.append(f"{option}={asked!r} s, but the outer unit has {given!r}")
+    if inner.connections is not None and inner.connections > (outer.connections or 1):
+        found.append(
+            f"connections={inner.connections}, but the outer unit reserved {outer.connections or 1}"
+        )
     if inner.timeout is not None and outer.timeout is not None and inner.timeout > outer.timeout:
         found.append(f"timeout={inner.timeout!r} s is longer than the outer {outer.timeout!r} s")
     return found

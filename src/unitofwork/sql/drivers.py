@@ -31,6 +31,21 @@ def cancel_key(dialect: Dialect, driver: Any) -> Any:
     return driver.pgconn.get_cancel() if dialect.driver == "psycopg" else None
 
 
+def found_closed(dialect: Dialect, driver: Any) -> bool:
+    """Whether the connection is dead, as far as can be seen without a round trip."""
+    if dialect.driver == "asyncpg":
+        return bool(driver.is_closed())
+    if dialect.driver != "psycopg":
+        return False
+    try:
+        # The server's last words are read first, and only behind them the end of the stream.
+        for _ in range(0 if driver.closed else 2):
+            driver.pgconn.consume_input()
+    except dialect.loaded_dbapi.Error:
+        return True
+    return bool(driver.closed)
+
+
 async def _stop_asyncpg(stuck: Stuck) -> None:
     # asyncpg has sent the cancel request already; close() waits until it has taken effect.
     await stuck.driver.close(timeout=PATIENCE)
@@ -39,10 +54,13 @@ async def _stop_asyncpg(stuck: Stuck) -> None:
 async def _stop_psycopg(stuck: Stuck) -> None:
     # psycopg cancels by itself; but cancelled once more while doing so, as an anyio scope does, it
     # closes the socket at once, and the server goes on with the query and its locks.
-    if stuck.driver.closed:
+    if stuck.driver.closed or _is_active(stuck.driver):
         await asyncio.to_thread(stuck.key.cancel)
-    else:
-        await stuck.driver.close()
+    await stuck.driver.close()
+
+
+def _is_active(psycopg_connection: Any) -> bool:
+    return bool(psycopg_connection.info.transaction_status.name == "ACTIVE")
 
 
 async def _stop_aiosqlite(stuck: Stuck) -> None:
@@ -74,5 +92,10 @@ STOPS: dict[str, Stop] = {
 
 def stop_in_thread(stuck: Stuck) -> None:
     """The same for a sync driver whose thread was interrupted, twice at worst."""
-    if stuck.key is not None and stuck.driver.closed:
-        stuck.key.cancel()
+    if stuck.key is not None:
+        if stuck.driver.closed or _is_active(stuck.driver):
+            stuck.key.cancel()
+    elif isinstance(stuck.driver, sqlite3.Connection):
+        stuck.driver.interrupt()
+        with contextlib.suppress(sqlite3.Error):
+            stuck.driver.rollback()

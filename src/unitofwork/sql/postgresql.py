@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 from sqlalchemy import Connection, exc, text
 
 from ..settings import UnitSettings
-from .rules import DatabaseRules
+from .rules import DatabaseRules, Restore
 
 _IN_FAILED_TRANSACTION = "25P02"
 _PROBE = text("SELECT 1")
+_READ_WRITE = text("SET TRANSACTION READ WRITE")
 
 
 class PostgreSQLRules(DatabaseRules):
@@ -19,22 +20,25 @@ class PostgreSQLRules(DatabaseRules):
 
     def begin_options(self, settings: UnitSettings) -> dict[str, Any]:
         options = super().begin_options(settings)
-        if settings.read_only is not None:
-            options["postgresql_readonly"] = settings.read_only
-        if settings.deferrable is not None:
-            options["postgresql_deferrable"] = settings.deferrable
+        if settings.read_only:
+            options["postgresql_readonly"] = True
+        if settings.deferrable:
+            options["postgresql_deferrable"] = True
         return options
 
     def begin(
         self, connection: Connection, settings: UnitSettings, remaining: float | None
-    ) -> tuple[str, ...]:
+    ) -> Restore | None:
         version: tuple[int, ...] = getattr(connection.dialect, "server_version_info", ())
+        if settings.read_only is False:  # SQLAlchemy and asyncpg can only ask for READ ONLY
+            connection.execute(_READ_WRITE)
         values = transaction_settings(settings, remaining, version)
         if values:
             # set_config(..., true) is SET LOCAL: gone with the transaction, whatever happens.
             calls = ", ".join(f"set_config('{name}', :{name}, true)" for name in values)
             connection.execute(text(f"SELECT {calls}"), values)
-        return ()
+        uses_attributes = settings.read_only and self.dialect.driver == "psycopg"
+        return _server_default if uses_attributes else None
 
     def would_roll_back(self, connection: Connection) -> bool:
         # The tag of COMMIT is not to be had through SQLAlchemy, and asyncpg shows no transaction
@@ -46,6 +50,13 @@ class PostgreSQLRules(DatabaseRules):
                 return True
             raise
         return False
+
+
+def _server_default(psycopg_connection: Any) -> None:
+    # SQLAlchemy puts these back to False, which psycopg sends as READ WRITE from then on, also
+    # where the role or the database is read-only by default.
+    psycopg_connection.set_read_only(None)
+    psycopg_connection.set_deferrable(None)
 
 
 def transaction_settings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, exc
@@ -10,6 +10,9 @@ from sqlalchemy.engine import Dialect
 
 from ..errors import ConfigurationError
 from ..settings import UnitSettings
+from .drivers import found_closed
+
+Restore = Callable[[Any], None]
 
 
 class DatabaseRules:
@@ -42,12 +45,12 @@ class DatabaseRules:
 
     def begin(
         self, connection: Connection, settings: UnitSettings, remaining: float | None
-    ) -> Sequence[str]:
+    ) -> Restore | None:
         """Make the settings hold on the new transaction, of which `remaining` s are left.
 
-        Returns the statements that undo them when the connection goes back to its pool.
+        Returns what undoes them on the DBAPI connection when it goes back to its pool.
         """
-        return ()
+        return None
 
     def would_roll_back(self, connection: Connection) -> bool:
         """Whether the server could only answer COMMIT by rolling back. Asks it."""
@@ -57,9 +60,7 @@ class DatabaseRules:
         """Whether the connection is known to be dead already, so that COMMIT can't reach it."""
         if connection.closed or connection.invalidated:
             return True
-        driver = connection.connection.driver_connection
-        closed = getattr(driver, "is_closed", None) or getattr(driver, "closed", False)
-        return bool(closed() if callable(closed) else closed)
+        return found_closed(self.dialect, connection.connection.driver_connection)
 
     def sqlstate(self, error: BaseException) -> str | None:
         """The SQLSTATE that the server gave, through SQLAlchemy's and the driver's wrappers."""

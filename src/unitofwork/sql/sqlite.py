@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection
 
 from ..errors import ConfigurationError
 from ..settings import UnitSettings
-from .rules import DatabaseRules
+from .rules import DatabaseRules, Restore
 
 
 class SQLiteRules(DatabaseRules):
@@ -31,7 +32,7 @@ class SQLiteRules(DatabaseRules):
 
     def begin(
         self, connection: Connection, settings: UnitSettings, remaining: float | None
-    ) -> list[str]:
+    ) -> Restore | None:
         restore = []
         if settings.lock_timeout is not None:
             before = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
@@ -47,12 +48,19 @@ class SQLiteRules(DatabaseRules):
             # waits for it (LOCKS.md class 27).
             begin = "BEGIN" if settings.read_only else "BEGIN IMMEDIATE"
             connection.exec_driver_sql(begin)
-        return restore
+        return functools.partial(_execute, restore) if restore else None
 
     def would_roll_back(self, connection: Connection) -> bool:
         # Some errors (disk full, I/O, out of memory) end the transaction by themselves:
         # https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction
         return not _in_transaction(connection)
+
+
+def _execute(statements: list[str], dbapi_connection: Any) -> None:
+    cursor = dbapi_connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+    cursor.close()
 
 
 def _in_transaction(connection: Connection) -> bool:

@@ -1,0 +1,65 @@
+"""What is known of each connection that is out: who has it, since when, where, doing what."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import ReferenceType, ref
+
+from ..types import Holder, Place
+from . import places
+
+if TYPE_CHECKING:
+    from .unit import Unit
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """One connection while it is checked out. Written by the holder, read by the watch."""
+
+    owner: ReferenceType[places.Actor]
+    owner_name: str
+    acquired_at: Place
+    since: float = field(default_factory=time.monotonic)
+    unit: Unit | None = None
+    last_statement: str | None = None
+    #: When the last statement ended, or the checkout if there was none; None during one.
+    idle_since: float | None = field(default_factory=time.monotonic)
+    reported: bool = False
+
+    @classmethod
+    def by_caller(cls) -> Hold:
+        """The one who checks a connection out now."""
+        who = places.actor()
+        return cls(ref(who), places.actor_name(who), places.caller())
+
+    def waiting_at(self) -> Place | None:
+        """Where the owner is now, in the user's code."""
+        who = self.owner()
+        return None if who is None else places.position_of(who)
+
+    def seen(self, now: float) -> Holder:
+        """As the user sees it."""
+        return Holder(
+            unit=self.unit.name if self.unit is not None else None,
+            task=self.owner_name,
+            held_for=now - self.since,
+            idle_for=0.0 if self.idle_since is None else now - self.idle_since,
+            acquired_at=self.acquired_at,
+            waiting_at=self.waiting_at(),
+            last_statement=self.last_statement,
+        )
+
+
+def describe(holder: Holder) -> str:
+    """One line for messages."""
+    unit = f"unit {holder.unit!r}" if holder.unit else "no unit"
+    idle = f", idle for {holder.idle_for:.2f} s" if holder.idle_for else ", in a statement"
+    statement = (
+        f"; last: {' '.join(holder.last_statement.split())[:80]}" if (holder.last_statement) else ""
+    )
+    return (
+        f"{holder.task} ({unit}) for {holder.held_for:.2f} s{idle}, taken at {holder.acquired_at}, "
+        f"now at {holder.waiting_at or 'an end unknown'}{statement}"
+    )

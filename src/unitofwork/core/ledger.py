@@ -1,0 +1,82 @@
+"""The ledger: every connection that is out, by pool events, units' and others' alike."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from ..types import Holder
+from .holders import Hold
+
+_HOLD = "unitofwork_hold"
+
+
+class Ledger:
+    """Keeps a `Hold` for each connection from its checkout to its checkin."""
+
+    def __init__(self, engine: Engine) -> None:
+        #: By the pool's record of the connection.
+        self.holds: dict[ConnectionPoolEntry, Hold] = {}
+        event.listen(engine, "checkout", self._checked_out)
+        event.listen(engine, "checkin", self._checked_in)
+        event.listen(engine, "before_cursor_execute", self._statement_begins)
+        event.listen(engine, "after_cursor_execute", self._statement_ends)
+        event.listen(engine, "handle_error", self._statement_failed)
+
+    def hold_of(self, connection: Connection) -> Hold | None:
+        """That of a connection in use."""
+        hold: Hold | None = connection.info.get(_HOLD)
+        return hold
+
+    def holders(self) -> list[Holder]:
+        """Who holds a connection now, the longest first."""
+        now = time.monotonic()
+        holds = sorted(self.holds.copy().values(), key=lambda hold: hold.since)
+        return [hold.seen(now) for hold in holds]
+
+    # --- listeners; they run in the thread or greenlet that holds the connection
+
+    def _checked_out(self, dbapi: Any, record: ConnectionPoolEntry, proxy: Any) -> None:
+        record.info[_HOLD] = self.holds[record] = Hold.by_caller()
+
+    def _checked_in(self, dbapi: Any, record: ConnectionPoolEntry) -> None:
+        self.holds.pop(record, None)
+        record.info.pop(_HOLD, None)
+
+    def _statement_begins(
+        self,
+        conn: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        many: Any,
+    ) -> None:
+        hold = self.hold_of(conn)
+        if hold is not None:
+            hold.last_statement = statement
+            hold.idle_since = None
+
+    def _statement_ends(
+        self,
+        conn: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: Any,
+        many: Any,
+    ) -> None:
+        hold = self.hold_of(conn)
+        if hold is not None:
+            hold.idle_since = time.monotonic()
+
+    def _statement_failed(self, context: ExceptionContext) -> None:
+        connection = context.connection
+        if connection is not None and not connection.closed and not connection.invalidated:
+            hold = self.hold_of(connection)
+            if hold is not None:
+                hold.idle_since = time.monotonic()

@@ -1,0 +1,1 @@
+"""Helpers for testing code that uses units of work; nothing here is imported by the library."""
