@@ -1,6 +1,5 @@
 """Short scoped transactions for SQLAlchemy, async and sync, that never exhaust the pool."""
 
-from .core.transaction import Transaction
 from .errors import (
     AcquireTimeoutError,
     CommitUnknownError,
@@ -27,9 +26,20 @@ from .errors import (
 )
 from .faces.async_unit import AsyncTransaction
 from .faces.async_uow import AsyncUnitOfWork
+from .faces.sync_transaction import Transaction
 from .faces.sync_uow import UnitOfWork
+from .policies.shedding import Shedding
 from .transactional import current, transactional
-from .types import CURRENT, IsolationLevel, Outcome, Place, Propagation
+from .types import (
+    CURRENT,
+    Holder,
+    IsolationLevel,
+    Outcome,
+    Place,
+    PoolStats,
+    Propagation,
+    StaleColumn,
+)
 
 __all__ = [
     "CURRENT",
@@ -41,6 +51,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectionLeakWarning",
     "HeldWhileWaitingWarning",
+    "Holder",
     "IsolationLevel",
     "LateLockError",
     "NestedUnitError",
@@ -49,11 +60,14 @@ __all__ = [
     "Place",
     "PoolDeadlockError",
     "PoolSizingError",
+    "PoolStats",
     "Propagation",
     "PropagationError",
     "RetriesExceededError",
     "RowNotFoundError",
+    "Shedding",
     "SilentRollbackError",
+    "StaleColumn",
     "StaleReadError",
     "Transaction",
     "TransactionReleasedError",

@@ -101,6 +101,20 @@ class PoolStats:
     unknown: int
 
 
+class StaleColumn(NamedTuple):
+    """A column that changed under the unit; `column` None: the whole row is gone."""
+
+    table: str
+    key: tuple[Any, ...]
+    column: str | None
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        what = "the row" if self.column is None else self.column
+        return f"{self.table} {self.key!r}: {what} was {self.old!r}, is {self.new!r}"
+
+
 class _Current:
     def __repr__(self) -> str:
         return "CURRENT"

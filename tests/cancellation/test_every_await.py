@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-
 from tests.cancellation.world import DRIVERS, Counter, World, make_world
 from tests.support.hygiene import Hygiene
+
 from unitofwork import Outcome
 from unitofwork.testing.cancellation import WAYS, Way, cancel_at_each_suspension
 from unitofwork.testing.postgres import EmbeddedPostgres

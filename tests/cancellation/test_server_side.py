@@ -9,9 +9,9 @@ import anyio
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
-
 from tests.support.hygiene import Hygiene
 from tests.support.probe import ServerProbe
+
 from unitofwork import AsyncTransaction, AsyncUnitOfWork, Outcome
 from unitofwork.testing.postgres import EmbeddedPostgres
 

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from ..errors import NoUnitError, PropagationError, TransactionStateError
+from ..errors import ConfigurationError, NoUnitError, PropagationError, TransactionStateError
 from ..policies.propagation import Decision, contradictions, decide
 from ..settings import UnitSettings
 from ..types import Outcome, Place
@@ -62,6 +62,13 @@ class Block:
         return self._decision
 
     def _open(self) -> None:
+        outer = next(current.ancestors(), None)
+        if self._home.closed and outer is None:
+            raise ConfigurationError(
+                f"The unit of work is shut down: a unit was opened at {self._opened_at}, but the "
+                "lifespan is over.",
+                "stop taking work before the lifespan ends, or enter it again.",
+            )
         self._home.rules.check(self._settings)
         place = self._opened_at
         self.unit = Unit(
@@ -70,7 +77,7 @@ class Block:
             name=self._name or f"{os.path.basename(place.file)}:{place.line}",
             opened_at=place,
             owner=places.actor(),
-            ancestor=next(current.ancestors(), None),
+            ancestor=outer,
         )
         self._home.remember(self.unit)
         current.enter(self.unit)
@@ -99,8 +106,8 @@ class Block:
             return False
         return self._home.rules.sqlstate(error) in STOPPED_BY_TIMEOUT
 
-    def _left(self) -> None:
-        """The last step of every exit."""
+    def _left(self, error: BaseException | None = None) -> None:
+        """The last step of every exit; `error`: what left the block."""
         if self._decision is Decision.OPEN:
             current.leave(self.unit)
         else:

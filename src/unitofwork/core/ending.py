@@ -12,18 +12,23 @@ from ..policies.outcome import after_failed_commit
 from ..types import Outcome
 from .soundness import unsound
 from .stopping import stop_query
-from .transaction import Transaction
+from .transaction import CoreTransaction
 from .unit import Unit
 
 log = logging.getLogger("unitofwork.unit")
 
 
-def needs_database(tx: Transaction) -> bool:
+def has_pending_changes(tx: CoreTransaction) -> bool:
+    """Whether a flush would send something."""
+    return bool(tx.new or tx.deleted or tx.dirty)
+
+
+def needs_database(tx: CoreTransaction) -> bool:
     """Whether the end has anything to do on the wire."""
-    return tx.unit.connection is not None or tx.has_pending_changes()
+    return tx.unit.connection is not None or has_pending_changes(tx)
 
 
-def finish(tx: Transaction, error: BaseException | None) -> None:
+def finish(tx: CoreTransaction, error: BaseException | None) -> None:
     """End the unit whose block was left by `error`, or by none.
 
     Raises what kept a block that ended well from being committed: `SilentRollbackError`,
@@ -41,6 +46,9 @@ def finish(tx: Transaction, error: BaseException | None) -> None:
         log.warning("%s", misuse)
     elif error is not None or unit.rollback_only:
         roll_back(tx)
+    elif unit.violation is not None:
+        roll_back(tx)
+        raise unit.violation
     elif unit.is_late():
         roll_back(tx)
         raise unit.timed_out()
@@ -51,29 +59,40 @@ def finish(tx: Transaction, error: BaseException | None) -> None:
         _commit(tx)
 
 
-def _commit(tx: Transaction) -> None:
+def _commit(tx: CoreTransaction) -> None:
+    unit = tx.unit
+    try:
+        commit_transaction(tx)
+        Session.close(tx)
+        unit.end(Outcome.COMMITTED)
+    finally:
+        if not unit.ended:
+            roll_back(tx)
+
+
+def commit_transaction(tx: CoreTransaction) -> None:
+    """Flush and COMMIT, and return the connection.
+
+    If that fails, the unit has ended and its outcome is true; raises why.
+    """
     unit, rules = tx.unit, tx.unit.home.rules
     try:
         silent = unsound(tx)
         if silent is not None:
             raise silent
-        while tx.has_pending_changes():
+        while has_pending_changes(tx):
             tx.flush()
         if unit.connection is not None:
             unit.commit_was_sent = not rules.is_closed(unit.connection)
         Session.commit(tx)
-        Session.close(tx)
-        unit.outcome = Outcome.COMMITTED
     except BaseException as error:
         _commit_failed(tx, error)
         if unit.outcome is not Outcome.COMMITTED or not isinstance(error, Exception):
             raise
         log.warning("unit %r is committed; its connection was dropped: %r", unit.name, error)
-    finally:
-        unit.end(unit.outcome)
 
 
-def _commit_failed(tx: Transaction, error: BaseException) -> None:
+def _commit_failed(tx: CoreTransaction, error: BaseException) -> None:
     """Settle the outcome and let go of the connection. Raises if the outcome is unknown."""
     unit = tx.unit
     connection = unit.connection
@@ -108,7 +127,7 @@ def commit_unknown(unit: Unit) -> CommitUnknownError:
     )
 
 
-def roll_back(tx: Transaction) -> None:
+def roll_back(tx: CoreTransaction) -> None:
     """Roll back and return the connection. Never raises an `Exception`: a cause is on its way.
 
     If ROLLBACK fails, the connection is closed instead, which rolls back just as surely.
@@ -119,7 +138,7 @@ def roll_back(tx: Transaction) -> None:
         tx.unit.end(Outcome.ROLLED_BACK)
 
 
-def _return_connection(tx: Transaction, connection: Connection | None) -> None:
+def _return_connection(tx: CoreTransaction, connection: Connection | None) -> None:
     try:
         Session.close(tx)
     except BaseException as error:
@@ -133,7 +152,7 @@ def _return_connection(tx: Transaction, connection: Connection | None) -> None:
         log.warning("unit %r: ROLLBACK failed, connection dropped: %r", tx.unit.name, error)
 
 
-def _abandon(tx: Transaction) -> None:
+def _abandon(tx: CoreTransaction) -> None:
     """End a unit while another task (thread) is in the middle of a statement of it."""
     connection = tx.unit.connection
     tx.unit.end(Outcome.ROLLED_BACK)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING
 from weakref import ReferenceType, ref
 
@@ -20,6 +22,7 @@ class Hold:
 
     owner: ReferenceType[places.Actor]
     owner_name: str
+    thread_id: int
     acquired_at: Place
     since: float = field(default_factory=time.monotonic)
     unit: Unit | None = None
@@ -32,12 +35,23 @@ class Hold:
     def by_caller(cls) -> Hold:
         """The one who checks a connection out now."""
         who = places.actor()
-        return cls(ref(who), places.actor_name(who), places.caller())
+        return cls(ref(who), places.actor_name(who), threading.get_ident(), places.caller())
+
+    def owner_is_gone(self) -> bool:
+        """Whether the task or thread that took the connection has ended."""
+        who = self.owner()
+        if isinstance(who, threading.Thread):
+            return not who.is_alive()
+        return who is None or who.done()
+
+    def stack(self) -> list[FrameType]:
+        """Where the owner is now, outermost frame first."""
+        who = self.owner()
+        return [] if who is None else places.stack_of(who, self.thread_id)
 
     def waiting_at(self) -> Place | None:
         """Where the owner is now, in the user's code."""
-        who = self.owner()
-        return None if who is None else places.position_of(who)
+        return places.position_in(self.stack())
 
     def seen(self, now: float) -> Holder:
         """As the user sees it."""

@@ -58,6 +58,8 @@ class Home:
         self.origin = Origin(engine)
         self.admission = admission
         self.running: set[Unit] = set()
+        #: The lifespan is over: what runs may end, nothing new begins.
+        self.closed = False
         self.ended: Counter[Outcome] = Counter()
         self._by_connection: dict[Connection, Unit] = {}
         self._engines: dict[tuple[Any, ...], Engine] = {}

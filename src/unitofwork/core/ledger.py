@@ -11,6 +11,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..types import Holder
 from .holders import Hold
+from .reports import came_back
 
 _HOLD = "unitofwork_hold"
 
@@ -44,7 +45,9 @@ class Ledger:
         record.info[_HOLD] = self.holds[record] = Hold.by_caller()
 
     def _checked_in(self, dbapi: Any, record: ConnectionPoolEntry) -> None:
-        self.holds.pop(record, None)
+        hold = self.holds.pop(record, None)
+        if hold is not None and hold.reported:
+            came_back(hold)
         record.info.pop(_HOLD, None)
 
     def _statement_begins(
@@ -59,6 +62,8 @@ class Ledger:
         hold = self.hold_of(conn)
         if hold is not None:
             hold.last_statement = statement
+            if hold.unit is not None:
+                hold.unit.sent(statement)
             hold.idle_since = None
 
     def _statement_ends(

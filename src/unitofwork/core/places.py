@@ -16,10 +16,11 @@ from ..types import Place
 Actor = asyncio.Task[Any] | threading.Thread
 
 
-_PACKAGES = frozenset(
-    {"sqlalchemy", "anyio", "greenlet", "tenacity", "asyncpg", "psycopg", "psycopg_pool"}
-    | {"aiosqlite", "asyncmy", "aiomysql", "pymysql"}
+_DATABASE = frozenset(
+    {"sqlalchemy", "asyncpg", "psycopg", "psycopg_pool", "psycopg_binary", "aiosqlite"}
+    | {"asyncmy", "aiomysql", "pymysql"}
 )
+_PACKAGES = _DATABASE | {"anyio", "greenlet", "tenacity"}
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
@@ -82,21 +83,27 @@ def actor_name(who: Actor | None) -> str:
 
 def position_of(who: Actor) -> Place | None:
     """The user's line at which another task or thread is now; None when it has ended."""
-    frames = stack_of(who)
+    return position_in(stack_of(who))
+
+
+def position_in(frames: list[FrameType]) -> Place | None:
+    """The innermost line of the user's in a stack."""
     found = [place_of(frame) for frame in frames if not _library(frame.f_code)]
     found = found or [place_of(frame) for frame in frames[:1]]
     return found[-1] if found else None
 
 
-def stack_of(who: Actor) -> list[FrameType]:
-    """The frames of a task or thread, outermost first, through the awaits that it is stuck in."""
+def stack_of(who: Actor, thread_id: int | None = None) -> list[FrameType]:
+    """The frames of a task or thread, outermost first, through the awaits that it is stuck in.
+
+    `thread_id`: of the task's event loop, to look into a task that is running at this moment.
+    """
     if isinstance(who, threading.Thread):
-        frame = sys._current_frames().get(who.ident or 0)
-        frames: list[FrameType] = []
-        while frame is not None:
-            frames.append(frame)
-            frame = frame.f_back
-        return frames[::-1]
+        return _frames_of_thread(who.ident or 0)
+    if thread_id is not None and asyncio.current_task(who.get_loop()) is who:
+        frames = _frames_of_thread(thread_id)
+        loops = [at for at, frame in enumerate(frames) if _is_event_loop(frame)]
+        return frames[loops[-1] + 1 :] if loops else frames
     # Task.get_stack() ends at the task's own coroutine; the chain of awaits goes on from there.
     frames = []
     step: Any = who.get_coro()
@@ -107,6 +114,34 @@ def stack_of(who: Actor) -> list[FrameType]:
             frames.append(inner)
         step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
     return frames
+
+
+def _frames_of_thread(ident: int) -> list[FrameType]:
+    frame = sys._current_frames().get(ident)
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames[::-1]
+
+
+def _is_event_loop(frame: FrameType) -> bool:
+    return frame.f_code.co_filename == _EVENT_LOOP
+
+
+def in_database_call(frames: list[FrameType]) -> bool:
+    """Whether the innermost code is the database's: SQLAlchemy, a driver, or ours."""
+    for frame in reversed(frames):
+        name = frame.f_code.co_filename
+        package = _package(name)
+        if package is not None:
+            return package in _DATABASE
+        if _library(frame.f_code):
+            if name.startswith(_OURS):
+                return True
+            continue  # the standard library: asked for by what is further out
+        return False
+    return False
 
 
 def _library(code: CodeType) -> bool:
@@ -123,8 +158,16 @@ def _is_library_file(name: str) -> bool:
         return True
     if name.startswith(_OURS):
         return not name.startswith(tuple(_OURS + part for part in ("demo", "testing")))
-    for folder in _INSTALLED:
+    package = _package(name)
+    if package is not None:
         # The user's application may be an installed package too: only known libraries are not it.
-        if folder in name:
-            return name.split(folder, 1)[1].split(os.sep, 1)[0] in _PACKAGES
+        return package in _PACKAGES
     return name.startswith(_STANDARD_LIBRARY)
+
+
+def _package(file: str) -> str | None:
+    """The installed package that a file belongs to."""
+    for folder in _INSTALLED:
+        if folder in file:
+            return file.split(folder, 1)[1].split(os.sep, 1)[0]
+    return None

@@ -12,7 +12,7 @@ from .soundness import unsound
 from .unit import Failure
 
 if TYPE_CHECKING:
-    from .transaction import Transaction
+    from .transaction import CoreTransaction
 
 log = logging.getLogger("unitofwork.unit")
 
@@ -20,7 +20,7 @@ log = logging.getLogger("unitofwork.unit")
 class Savepoint:
     """SAVEPOINT at `enter`, RELEASE or ROLLBACK TO at `leave`; the block form for the sync face."""
 
-    def __init__(self, tx: Transaction) -> None:
+    def __init__(self, tx: CoreTransaction) -> None:
         self._tx = tx
         self._nested: SessionTransaction | None = None
         self._outer_doom: Failure | None = None

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from ..errors import SilentRollbackError
 
 if TYPE_CHECKING:
-    from .transaction import Transaction
+    from .transaction import CoreTransaction
 
 
-def unsound(tx: Transaction) -> SilentRollbackError | None:
+def unsound(tx: CoreTransaction) -> SilentRollbackError | None:
     """The error for work that can only be rolled back, because a failure in it was swallowed.
 
     The server is asked only where something did fail, or may have failed unseen on a connection

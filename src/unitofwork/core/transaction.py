@@ -71,8 +71,8 @@ class UnitView:
         )
 
 
-class Transaction(UnitView, Session):
-    """The `tx` of a sync unit: a `Session` whose transaction the block begins and ends.
+class CoreTransaction(UnitView, Session):
+    """The session of a unit in both faces, whose transaction the block begins and ends.
 
     For one task (thread) at a time; what may be sent when is asked of the unit first.
     """
@@ -105,10 +105,6 @@ class Transaction(UnitView, Session):
         Raises `SilentRollbackError` at its end if a joined block inside failed unseen.
         """
         return Savepoint(self)
-
-    def has_pending_changes(self) -> bool:
-        """Whether a flush would send something."""
-        return bool(self.new or self.deleted or self.dirty)
 
     def begin(self, nested: bool = False) -> SessionTransaction:
         """Refused: a unit begins and ends by its block. (`begin_nested` sets a savepoint.)"""
@@ -157,7 +153,7 @@ def _in_turn(method: Any) -> Any:
     """The same method, for the one task (thread) that has the unit to itself meanwhile."""
 
     @functools.wraps(method)
-    def guarded(self: Transaction, *args: Any, **kwargs: Any) -> Any:
+    def guarded(self: CoreTransaction, *args: Any, **kwargs: Any) -> Any:
         self.unit.begin_use()
         try:
             result = method(self, *args, **kwargs)
@@ -171,23 +167,23 @@ def _in_turn(method: Any) -> Any:
 
 
 for _name in _IN_TURN:
-    setattr(Transaction, _name, _in_turn(getattr(Session, _name)))
+    setattr(CoreTransaction, _name, _in_turn(getattr(Session, _name)))
 
 
-@event.listens_for(Transaction, "after_begin")
-def _connected(session: Transaction, transaction: SessionTransaction, conn: Connection) -> None:
+@event.listens_for(CoreTransaction, "after_begin")
+def _connected(session: CoreTransaction, transaction: SessionTransaction, conn: Connection) -> None:
     if transaction.parent is None:
         session.unit.home.adopt(session.unit, conn)
 
 
-@event.listens_for(Transaction, "after_soft_rollback")
-def _rolled_back(session: Transaction, transaction: SessionTransaction) -> None:
+@event.listens_for(CoreTransaction, "after_soft_rollback")
+def _rolled_back(session: CoreTransaction, transaction: SessionTransaction) -> None:
     if transaction.nested:
         session.unit.savepoint_rolled_back()
 
 
-@event.listens_for(Transaction, "after_commit")
-def _committed(session: Transaction) -> None:
+@event.listens_for(CoreTransaction, "after_commit")
+def _committed(session: CoreTransaction) -> None:
     # From here on nothing can undo it, also if the way back to the pool fails.
     if session.unit.commit_was_sent and not session.in_nested_transaction():
         session.unit.outcome = Outcome.COMMITTED

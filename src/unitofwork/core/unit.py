@@ -14,9 +14,11 @@ from sqlalchemy import Connection
 from ..errors import (
     ConcurrentUseError,
     SilentRollbackError,
+    TransactionReleasedError,
     TransactionStateError,
     UnitTimeoutError,
 )
+from ..policies.statements import Effect, effect_of
 from ..settings import UnitSettings
 from ..types import Outcome, Place
 from . import admission, places
@@ -24,6 +26,7 @@ from . import admission, places
 if TYPE_CHECKING:
     from .admission import Tree
     from .home import Home
+    from .reads import ReadRow
 
 Callback = Callable[[], Any]
 log = logging.getLogger("unitofwork.unit")
@@ -77,6 +80,16 @@ class Unit:
         #: A joined block that failed; the unit must not commit the half of its work.
         self.doom: Failure | None = None
         self.rollback_only = False
+        #: Where the unit was released; None while it may use its connection.
+        self.released_at: Place | None = None
+        #: A part was committed at a release: the unit can't be undone as a whole any more.
+        self.committed_before = False
+        #: What the transaction has written or locked, in the words of its statements.
+        self.unsaved: dict[str, None] = {}
+        #: What the unit had read before it was released, as far as not checked and locked since.
+        self.rows_read: list[ReadRow] = []
+        #: What the watch has found and the unit is to be stopped for.
+        self.violation: Warning | None = None
         self.on_commit: list[Callback] = []
         self.on_rollback: list[Callback] = []
         #: on_rollback callbacks of savepoints that were rolled back: due at any end of the unit.
@@ -130,6 +143,17 @@ class Unit:
                 name=self.name,
                 opened_at=self.opened_at,
             )
+        if self.released_at is not None:
+            raise TransactionReleasedError(
+                f"Unit {self.name!r} is released, since {self.released_at}; it holds no "
+                f"connection, and its transaction was used at {places.caller()}.",
+                "read what you need before the release, or go on after the block "
+                "(after reacquire()).",
+                name=self.name,
+                opened_at=self.opened_at,
+            )
+        if self.violation is not None:
+            raise self.violation
         if self.is_late():
             raise self.timed_out()
 
@@ -187,6 +211,12 @@ class Unit:
         if self.failed_statement is None:
             what = "a statement failed" if statement is None else f"failed: {_short(statement)}"
             self.failed_statement = Failure(error, places.caller(), what)
+
+    def sent(self, statement: str) -> None:
+        """A statement is on its way: note what a rollback would lose of it."""
+        effect = effect_of(statement)
+        if effect is not Effect.NOTHING:
+            self.unsaved[f"{effect.value}: {_short(statement)}"] = None
 
     def savepoint_rolled_back(self) -> None:
         """ROLLBACK TO SAVEPOINT makes an aborted transaction sound again."""

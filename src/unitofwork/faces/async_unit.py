@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..core import admission, current
 from ..core.block import Block
 from ..core.cancellation import run_to_end
-from ..core.ending import commit_unknown, finish, needs_database
+from ..core.ending import commit_unknown, finish, has_pending_changes, needs_database
 from ..core.home import Home
+from ..core.places import caller
+from ..core.reads import Recheck
+from ..core.release import check_recheck, check_released, release, resume
 from ..core.savepoint import Savepoint
-from ..core.transaction import Transaction, UnitView
+from ..core.transaction import UnitView
 from ..core.unit import Unit
 from ..policies.admission import GateError
 from ..policies.propagation import Decision
 from ..settings import UnitSettings
 from ..types import Outcome, Place
+from .sync_transaction import Transaction
 
+P = ParamSpec("P")
+T = TypeVar("T")
 log = logging.getLogger("unitofwork.unit")
 
 #: Seconds for a ROLLBACK, or for a COMMIT past the unit's timeout, before the connection is
@@ -47,6 +54,60 @@ class AsyncTransaction(UnitView, AsyncSession):
         Raises `SilentRollbackError` at its end if a joined block inside failed unseen.
         """
         return AsyncSavepoint(self)
+
+    def released(self, *, commit: bool = False, recheck: Recheck = "raise") -> AsyncReleased:
+        """`async with tx.released():` hold nothing while waiting for the outside world.
+
+        The transaction ends and the connection goes back to the pool; attributes that were loaded
+        stay readable, any other use of `tx` raises `TransactionReleasedError`. Raises
+        `UnsavedWorkError` if writes or locks would be lost, unless `commit`, which commits them.
+        Afterwards the rows that were read are read again: `recheck` says whether a change raises
+        `StaleReadError` ("raise"), is taken over ("refresh") or is not looked for ("ignore").
+        If the block fails, the unit stays released and is rolled back.
+        """
+        check_recheck(recheck)
+        return AsyncReleased(self, commit, recheck)
+
+    async def release(self, *, commit: bool = False) -> None:
+        """The first half of `released()`, for code that can't use a block."""
+        # Half a release would leave the connection to no one: it is not interrupted.
+        place = caller()
+        await run_to_end(self.run_sync(lambda _: release(self.sync_session, commit, place)))
+
+    async def reacquire(self, *, recheck: Recheck = "raise") -> None:
+        """The second half of `released()`. Raises `StaleReadError`, `AcquireTimeoutError`."""
+        check_recheck(recheck)
+        check_released(self.unit)
+        await admit(self.unit)
+        await self.run_sync(lambda _: resume(self.sync_session, recheck))
+
+    async def outside(
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Await `function(*args, **kwargs)` while the unit is released; see `released()`."""
+        async with self.released():
+            return await function(*args, **kwargs)
+
+
+class AsyncReleased:
+    """The block form of release and reacquire."""
+
+    def __init__(self, tx: AsyncTransaction, commit: bool, recheck: Recheck) -> None:
+        self._tx = tx
+        self._commit = commit
+        self._recheck: Recheck = recheck
+
+    async def __aenter__(self) -> None:
+        await self._tx.release(commit=self._commit)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self._tx.reacquire(recheck=self._recheck)
 
 
 class AsyncSavepoint:
@@ -121,22 +182,34 @@ class AsyncUnit(Block):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        raised: BaseException | None = None
-        if error is None and self._timer is not None and self._timer.expired():
-            raised = self.unit.timed_out()  # the timer's cancellation was swallowed in the block
+        cause: BaseException | None = error
+        if error is not None or (self._timer is not None and self._timer.expired()):
+            cause = await self._in_time(error)
+        raised: BaseException | None = None if cause is error else cause
         try:
-            await self._end(error or raised)
+            await self._end(cause)
         except BaseException as failed:
-            raised = failed
-        late = self._timer is not None and await _took(self._timer, raised or error)
-        if late or self._stopped_by_server(raised or error):
-            cause = raised or error
-            late_error = self.unit.timed_out()
-            self._left()
-            raise late_error from cause
+            raised = await self._in_time(failed)
+        else:
+            await self._in_time(cause)
         self._left()
         if raised is not None:
             raise raised
+
+    async def _in_time(self, error: BaseException | None) -> BaseException | None:
+        """`error` in the user's terms: the end of the unit's time is a `UnitTimeoutError`."""
+        timer, self._timer = self._timer, None
+        if timer is None:
+            late = self._stopped_by_server(error)
+        else:
+            expired = timer.expired()
+            # Its cancellation may have been swallowed in the block, but the time is over.
+            late = await _took(timer, error) or (expired and error is None)
+        if not late:
+            return error
+        timed_out = self.unit.timed_out()
+        timed_out.__cause__ = error
+        return timed_out
 
     async def _end(self, error: BaseException | None) -> None:
         match self._decision:
@@ -150,7 +223,7 @@ class AsyncUnit(Block):
 
     async def _end_unit(self, error: BaseException | None) -> None:
         unit, session = self.unit, self.unit.tx.sync_session
-        if error is None and not unit.must_roll_back() and session.has_pending_changes():
+        if error is None and not unit.must_roll_back() and has_pending_changes(session):
             try:
                 await unit.tx.flush()  # may still be cancelled, unlike what follows
             except BaseException as failed:

@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 
 from ..core import current
 from ..core.home import Home, MakeGate, Rules
+from ..core.watch import Watch, WatchRules
 from ..errors import ConfigurationError
 from ..policies.shedding import Shedding
-from ..settings import UnitSettings, settings_from
 from ..types import Holder, PoolStats
 
 E = TypeVar("E")
@@ -37,8 +37,11 @@ class UnitsOfEngine(Generic[E]):
         make_gate: MakeGate,
         max_waiting: int | None,
         shedding: Shedding | None,
+        watch: WatchRules,
     ) -> None:
         self.engine = engine
+        self._watch_rules = checked_watch_rules(watch)
+        self._watch: Watch | None = None
         asked = max_waiting is not None or shedding is not None
         try:
             rules = Rules(max_waiting=max_waiting, shedding=shedding) if asked else None
@@ -50,21 +53,12 @@ class UnitsOfEngine(Generic[E]):
             ) from error
         self._made_engine = False
         self._in_lifespan = False
-        self._closed = False
         self._all.add(self)
 
     def __repr__(self) -> str:
         url = self._home.engine.url.render_as_string(hide_password=True)
         running = len(self._home.running)
         return f"<{type(self).__name__} {url}, {running} unit{'' if running == 1 else 's'} running>"
-
-    def _settings(self, options: Any) -> UnitSettings:
-        if self._closed:
-            raise ConfigurationError(
-                f"{self!r} is shut down: its lifespan is over.",
-                "stop taking work before the lifespan ends, or enter it again.",
-            )
-        return settings_from(options)
 
     def stats(self) -> PoolStats:
         """Counts of the pool, the gate and the units of this engine."""
@@ -99,12 +93,14 @@ class UnitsOfEngine(Generic[E]):
     # --- the two ends of a lifespan; the faces wait in between
 
     def _start(self) -> None:
-        self._closed = False
+        self._home.closed = False
         self._in_lifespan = True
+        self._watch = Watch(self._home, self._watch_rules)
+        self._watch.start()
 
     def _drain(self, timeout: float) -> Iterator[float]:
         """Seconds to sleep before looking again, until no unit is running or time is up."""
-        self._closed = True
+        self._home.closed = True
         deadline = time.monotonic() + timeout
         while self._home.running and time.monotonic() < deadline:
             yield 0.01
@@ -113,3 +109,19 @@ class UnitsOfEngine(Generic[E]):
 
     def _stop(self) -> None:
         self._in_lifespan = False
+        if self._watch is not None:
+            self._watch.stop()
+
+
+def checked_watch_rules(rules: WatchRules) -> WatchRules:
+    """Refuse what can't be watched for. Raises `ConfigurationError`."""
+    if rules.external_awaits not in ("warn", "raise"):
+        raise ConfigurationError(
+            f"external_awaits={rules.external_awaits!r} is unknown.", "use 'warn' or 'raise'."
+        )
+    seconds: object = rules.hold_warning
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ConfigurationError(
+            f"hold_warning={seconds!r} is not a number of seconds above 0.", "pass e.g. 1.0."
+        )
+    return rules

@@ -32,7 +32,6 @@ def decorate_async(function: F, settings: UnitSettings, uow: Callable[[], Any]) 
     @functools.wraps(function)
     async def in_unit(*args: Any, **kwargs: Any) -> Any:
         home = uow()
-        home._settings({})
         async with AsyncUnit(home.engine, home._home, settings, place, inject.name) as tx:
             inject.fill(args, kwargs, tx)
             return await function(*args, **kwargs)
@@ -55,7 +54,6 @@ def decorate_sync(function: F, settings: UnitSettings, uow: Callable[[], Any]) -
     @functools.wraps(function)
     def in_unit(*args: Any, **kwargs: Any) -> Any:
         home = uow()
-        home._settings({})
         with SyncUnit(home.engine, home._home, settings, place, inject.name) as tx:
             inject.fill(args, kwargs, tx)
             return function(*args, **kwargs)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import inspect
 import logging
 from types import TracebackType
-from typing import Any
 
 from sqlalchemy import Engine
 
-from ..core import admission, current
+from ..core import current
 from ..core.block import Block
 from ..core.ending import finish, roll_back
 from ..core.home import Home
 from ..core.savepoint import Savepoint
-from ..core.transaction import Transaction
 from ..core.unit import Unit
-from ..policies.admission import GateError
 from ..policies.propagation import Decision
 from ..settings import UnitSettings
 from ..types import Place
+from .sync_transaction import Transaction, admit
 
 log = logging.getLogger("unitofwork.unit")
 
@@ -44,12 +42,13 @@ class SyncUnit(Block):
         if decision is Decision.OPEN:
             return self._begin_unit()
         tx: Transaction = self.unit.tx
+        self._limit_statements()
         if decision is Decision.SAVEPOINT:
             self._savepoint = tx.savepoint()
             try:
                 self._savepoint.enter()
-            except BaseException:
-                self._left()
+            except BaseException as error:
+                self._left(error)
                 raise
         return tx
 
@@ -70,17 +69,46 @@ class SyncUnit(Block):
         traceback: TracebackType | None,
     ) -> None:
         raised: BaseException | None = None
+        cause = self._in_time(error)
         try:
-            self._end(error)
+            self._end(cause)
         except BaseException as failed:
-            raised = failed
-        try:
-            if self._stopped_by_server(raised or error):
-                raise self.unit.timed_out() from (raised or error)
+            raised = self._in_time(failed)
         finally:
-            self._left()
+            self._left(cause)
         if raised is not None:
             raise raised
+        if cause is not None and cause is not error:
+            raise cause
+
+    def _in_time(self, error: BaseException | None) -> BaseException | None:
+        """`error` in the user's terms: the end of the unit's time is a `UnitTimeoutError`."""
+        late = self._stopped_by_server(error) or (error is None and self.unit.is_late())
+        if not late or self.unit.ended:
+            return error
+        timed_out = self.unit.timed_out()
+        timed_out.__cause__ = error
+        return timed_out
+
+    def _left(self, error: BaseException | None = None) -> None:
+        super()._left(error)
+        if error is None and self._decision is not Decision.OPEN:
+            self._limit_statements()
+
+    def _limit_statements(self) -> None:
+        """Have the server stop a statement at the deadline: nothing else could in a thread.
+
+        Only in a joined block, whose time differs from what was set when the unit began. After
+        an error nothing is set: the transaction is aborted, or rolled back to before.
+        """
+        unit = self.unit
+        if self._settings.timeout is None or unit.connection is None or unit.ended:
+            return
+        unit.begin_use()
+        try:
+            unit.home.rules.limit_statements(unit.connection, unit.settings, unit.remaining())
+        finally:
+            unit.end_use()
 
     def _end(self, error: BaseException | None) -> None:
         match self._decision:
@@ -101,21 +129,6 @@ class SyncUnit(Block):
             if not self.unit.ended:
                 roll_back(tx)
             call_back(self.unit)
-
-
-def admit(unit: Unit) -> None:
-    """Wait for the unit's permits. Raises `AcquireTimeoutError` or `NestedUnitError`."""
-    gate = admission.place_in_tree(unit)
-    if gate is None:
-        return
-    waiting: Any = gate
-    try:
-        waiting.acquire(unit.settings.connections or 1, deadline=unit.acquire_deadline())
-    except GateError as error:
-        if unit.is_late():
-            raise unit.timed_out() from None
-        raise admission.not_admitted(unit, error) from None
-    admission.grant(unit, gate)
 
 
 def call_back(unit: Unit) -> None:

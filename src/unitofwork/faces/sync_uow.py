@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 
 from ..core.home import Rules
 from ..core.places import place_of
+from ..core.watch import ExternalAwaits, WatchRules
 from ..errors import ConfigurationError
 from ..policies.shedding import Shedding
 from ..settings import settings_from
@@ -36,6 +37,8 @@ class UnitOfWork(UnitsOfEngine[Engine]):
 
     `max_waiting`: units that may wait for a connection; one more is refused at once. `shedding`:
     turn units away before their waits explode under overload (docs/admission.md).
+    `hold_warning`: seconds that a connection may be held idle before the watch, which runs during
+    the lifespan, reports it; `external_awaits="raise"` makes that an error in the unit, for tests.
     Raises `ConfigurationError` if `engine` is not an `Engine`.
     """
 
@@ -45,13 +48,16 @@ class UnitOfWork(UnitsOfEngine[Engine]):
         *,
         max_waiting: int | None = None,
         shedding: Shedding | None = None,
+        hold_warning: float = 1.0,
+        external_awaits: ExternalAwaits = "warn",
     ) -> None:
         if not isinstance(engine, Engine):
             raise ConfigurationError(
                 f"UnitOfWork takes an Engine, not {type(engine).__name__}.",
                 "make one with create_engine(), or use AsyncUnitOfWork for an AsyncEngine.",
             )
-        super().__init__(engine, engine, _gate, max_waiting, shedding)
+        watch = WatchRules(hold_warning=hold_warning, external_awaits=external_awaits)
+        super().__init__(engine, engine, _gate, max_waiting, shedding, watch)
 
     @classmethod
     def from_url(cls, url: str | URL, **engine_options: Any) -> Self:
@@ -73,7 +79,7 @@ class UnitOfWork(UnitsOfEngine[Engine]):
         Raises `ConfigurationError` for options that can't hold, before any I/O.
         """
         place = place_of(sys._getframe(1))
-        return SyncUnit(self.engine, self._home, self._settings(options), place)
+        return SyncUnit(self.engine, self._home, settings_from(dict(options)), place)
 
     def transactional(self, function: F | None = None, /, **options: Unpack[Options]) -> Any:
         """`@uow.transactional` or `@uow.transactional(**options)`: run the function in a unit.

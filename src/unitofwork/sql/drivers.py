@@ -98,4 +98,6 @@ def stop_in_thread(stuck: Stuck) -> None:
     elif isinstance(stuck.driver, sqlite3.Connection):
         stuck.driver.interrupt()
         with contextlib.suppress(sqlite3.Error):
+            if stuck.cursor is not None:
+                stuck.cursor.close()
             stuck.driver.rollback()

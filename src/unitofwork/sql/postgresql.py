@@ -12,6 +12,7 @@ from .rules import DatabaseRules, Restore
 
 _IN_FAILED_TRANSACTION = "25P02"
 _PROBE = text("SELECT 1")
+_TRANSACTION_ID = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
 _READ_WRITE = text("SET TRANSACTION READ WRITE")
 
 
@@ -40,6 +41,12 @@ class PostgreSQLRules(DatabaseRules):
         uses_attributes = settings.read_only and self.dialect.driver == "psycopg"
         return _server_default if uses_attributes else None
 
+    def limit_statements(
+        self, connection: Connection, settings: UnitSettings, remaining: float | None
+    ) -> None:
+        limit = transaction_settings(settings, remaining, ()).get("statement_timeout", "DEFAULT")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout TO {limit}")
+
     def would_roll_back(self, connection: Connection) -> bool:
         # The tag of COMMIT is not to be had through SQLAlchemy, and asyncpg shows no transaction
         # state; but in an aborted transaction every statement is refused with 25P02.
@@ -50,6 +57,11 @@ class PostgreSQLRules(DatabaseRules):
                 return True
             raise
         return False
+
+    def has_written(self, connection: Connection) -> bool:
+        # Writes and row locks take a transaction id, reads don't: PostgreSQL 13 and later,
+        # https://www.postgresql.org/docs/current/functions-info.html
+        return connection.scalar(_TRANSACTION_ID) is not None
 
 
 def _server_default(psycopg_connection: Any) -> None:

@@ -52,8 +52,17 @@ class DatabaseRules:
         """
         return None
 
+    def limit_statements(
+        self, connection: Connection, settings: UnitSettings, remaining: float | None
+    ) -> None:
+        """Set how long a statement may take from now on, in a transaction that has begun."""
+
     def would_roll_back(self, connection: Connection) -> bool:
         """Whether the server could only answer COMMIT by rolling back. Asks it."""
+        return False
+
+    def has_written(self, connection: Connection) -> bool:
+        """Whether the server knows of writes or row locks of the transaction. May ask it."""
         return False
 
     def is_closed(self, connection: Connection) -> bool:

@@ -1,0 +1,151 @@
+"""The rows that a unit has read: remembered when it is released, compared when it goes on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import Column, Select, inspect, select, tuple_
+from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper
+from sqlalchemy.orm.attributes import set_committed_value
+
+from ..errors import StaleReadError
+from ..types import StaleColumn
+
+if TYPE_CHECKING:
+    from .transaction import CoreTransaction
+
+Recheck = Literal["raise", "refresh", "ignore"]
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadRow:
+    """One row as the unit knows it. Holds the object, so that its identity stays the unit's."""
+
+    instance: Any
+    mapper: Mapper[Any]
+    key: tuple[Any, ...]
+    #: Loaded columns by attribute; the version alone where one is mapped.
+    values: Mapping[str, Any]
+
+
+def rows_read(tx: CoreTransaction) -> list[ReadRow]:
+    """Every persistent row in the session with the values that were loaded of it."""
+    return [row for instance in tx.identity_map.values() if (row := _read_row(instance))]
+
+
+def _read_row(instance: Any) -> ReadRow | None:
+    state: InstanceState[Any] = inspect(instance)
+    if state.identity is None:
+        return None
+    mapper = state.mapper
+    columns = list(_columns(mapper))
+    version = mapper.version_id_col
+    if version is not None:
+        versions = [prop for prop in columns if version in prop.columns]
+        columns = versions if versions and versions[0].key in state.dict else columns
+    values = {prop.key: state.dict[prop.key] for prop in columns if prop.key in state.dict}
+    return ReadRow(instance, mapper, tuple(state.identity), values)
+
+
+def _columns(mapper: Mapper[Any]) -> Iterator[ColumnProperty[Any]]:
+    return (prop for prop in mapper.column_attrs if isinstance(prop.columns[0], Column))
+
+
+def compare(
+    tx: CoreTransaction, rows: Iterable[ReadRow], *, lock: bool = False
+) -> list[StaleColumn]:
+    """Read the rows again and say what differs; `lock` them in the order of their keys."""
+    groups: dict[Mapper[Any], list[ReadRow]] = defaultdict(list)
+    for row in rows:
+        if row.values:
+            groups[row.mapper].append(row)
+    found: list[StaleColumn] = []
+    for mapper in sorted(groups, key=_table_name):
+        group = sorted(groups[mapper], key=lambda row: row.key)
+        for start in range(0, len(group), _CHUNK):
+            found += _compare_chunk(tx, mapper, group[start : start + _CHUNK], lock)
+    return found
+
+
+def _compare_chunk(
+    tx: CoreTransaction, mapper: Mapper[Any], rows: Sequence[ReadRow], lock: bool
+) -> Iterator[StaleColumn]:
+    names = sorted({name for row in rows for name in row.values})
+    statement = _select(mapper, names, [row.key for row in rows])
+    if lock:
+        statement = statement.with_for_update(key_share=True, of=mapper.local_table)
+    width = len(mapper.primary_key)
+    now = {tuple(found[:width]): found[width:] for found in tx.execute(statement)}
+    for row in rows:
+        values = now.get(row.key)
+        if values is None:
+            yield StaleColumn(_table_name(mapper), row.key, None, "present", "deleted")
+            continue
+        for name, new in zip(names, values, strict=True):
+            column = mapper.attrs[name].columns[0]
+            if name in row.values and not column.type.compare_values(row.values[name], new):
+                yield StaleColumn(_table_name(mapper), row.key, name, row.values[name], new)
+
+
+def _select(mapper: Mapper[Any], names: list[str], keys: list[tuple[Any, ...]]) -> Select[Any]:
+    entity = mapper.class_
+    primary = [
+        getattr(entity, mapper.get_property_by_column(column).key) for column in mapper.primary_key
+    ]
+    # The same column twice would be returned once only: each gets a label of its own.
+    wanted = [*primary, *(getattr(entity, name) for name in names)]
+    labelled = [column.label(f"c{number}") for number, column in enumerate(wanted)]
+    one = len(primary) == 1
+    matches = primary[0].in_([key[0] for key in keys]) if one else tuple_(*primary).in_(keys)
+    return select(*labelled).where(matches).order_by(*primary)
+
+
+def recheck(tx: CoreTransaction, rows: Iterable[ReadRow], how: Recheck) -> None:
+    """Compare after the unit has got a new transaction; take new values over if `how` says so.
+
+    Raises `StaleReadError`: with "refresh" only for rows that are gone, and for columns that the
+    unit has changed itself meanwhile.
+    """
+    known = {(_table_name(row.mapper), row.key): row for row in rows}
+    stale = compare(tx, known.values())
+    if how == "refresh":
+        stale = [change for change in stale if not _taken_over(tx, known, change)]
+    if stale:
+        raise stale_read(tx, stale)
+
+
+def _taken_over(
+    tx: CoreTransaction, known: Mapping[tuple[str, tuple[Any, ...]], ReadRow], change: StaleColumn
+) -> bool:
+    if change.column is None:
+        return False
+    row = known[change.table, change.key]
+    version = row.mapper.version_id_col
+    if version is not None and version in row.mapper.attrs[change.column].columns:
+        if tx.is_modified(row.instance):
+            return False
+        tx.refresh(row.instance)  # the version stands for all columns
+        return True
+    if change.column in inspect(row.instance).committed_state:
+        return False
+    set_committed_value(row.instance, change.column, change.new)
+    return True
+
+
+def stale_read(tx: CoreTransaction, stale: Sequence[StaleColumn]) -> StaleReadError:
+    """The error for rows that changed under the unit."""
+    listed = "".join(f"\n  - {change}" for change in stale[:20])
+    return StaleReadError(
+        f"What unit {tx.unit.name!r} had read before it was released has changed since:{listed}",
+        "run the unit again, or pass recheck='refresh' to go on with the new values "
+        "('ignore' goes on with the old ones).",
+        rows=tuple(stale),
+    )
+
+
+def _table_name(mapper: Mapper[Any]) -> str:
+    return str(mapper.local_table)

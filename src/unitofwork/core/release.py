@@ -1,0 +1,155 @@
+"""Release and reacquire: a unit that waits for the outside world holds nothing meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from sqlalchemy import event
+
+from ..errors import ConfigurationError, TransactionStateError, UnsavedWorkError
+from ..types import Outcome, Place
+from . import admission, places
+from .ending import commit_transaction
+from .reads import Recheck, compare, recheck, rows_read, stale_read
+from .soundness import unsound
+from .transaction import CoreTransaction
+
+if TYPE_CHECKING:
+    from .unit import Unit
+
+log = logging.getLogger("unitofwork.unit")
+
+
+def release(tx: CoreTransaction, commit: bool, place: Place) -> None:
+    """End the transaction and return connection and permits; the session keeps what it loaded.
+
+    `place`: the user's line that asked for it.
+
+    Raises `UnsavedWorkError` if work would be lost, `TransactionStateError` inside a savepoint,
+    `SilentRollbackError` after a swallowed failure; with `commit` what a commit can raise.
+    """
+    unit = tx.unit
+    unit.begin_use()
+    try:
+        if tx.in_nested_transaction():
+            raise TransactionStateError(
+                f"Unit {unit.name!r} can't be released inside a savepoint, at {place}.",
+                "leave the savepoint first.",
+                name=unit.name,
+                opened_at=unit.opened_at,
+            )
+        if commit:
+            commit_transaction(tx)
+            unit.committed_before = unit.committed_before or unit.connection is not None
+        else:
+            silent = unsound(tx)
+            if silent is not None:
+                raise silent
+            _refuse_to_lose(tx, place)
+            _end_reading(tx)
+        unit.rows_read = rows_read(tx)
+        unit.released_at = place
+        _back_to_the_start(unit)
+    finally:
+        unit.end_use()
+
+
+def _end_reading(tx: CoreTransaction) -> None:
+    transaction, connection = tx.get_transaction(), tx.unit.connection
+    try:
+        if transaction is not None:
+            # Not Session.rollback(), which would expire every attribute that was loaded.
+            transaction.close()
+    except Exception as error:
+        log.warning("unit %r: ROLLBACK failed, connection dropped: %r", tx.unit.name, error)
+        if connection is not None:
+            if not connection.closed and not connection.invalidated:
+                connection.invalidate(error)
+            connection.close()
+
+
+def _back_to_the_start(unit: Unit) -> None:
+    unit.home.let_go(unit)
+    admission.leave(unit)
+    unit.outcome = Outcome.PENDING
+    unit.commit_was_sent = False
+    unit.connection_was_lent = False
+    unit.failed_statement = None
+    unit.unsaved.clear()
+
+
+def _refuse_to_lose(tx: CoreTransaction, place: Place) -> None:
+    unit = tx.unit
+    pending = [f"new: {_named(each)}" for each in tx.new]
+    pending += [f"changed: {_named(each)}" for each in tx.dirty if tx.is_modified(each)]
+    pending += [f"deleted: {_named(each)}" for each in tx.deleted]
+    pending += list(unit.unsaved)
+    connection = None if unit.settings.read_only else unit.connection
+    if not pending and connection is not None and unit.home.rules.has_written(connection):
+        pending = ["written or locked by a statement whose text does not show it"]
+    if pending:
+        listed = "".join(f"\n  - {each}" for each in pending[:20])
+        raise UnsavedWorkError(
+            f"Unit {unit.name!r} has work that releasing it at {place} would lose:{listed}",
+            "release before writing or locking; or pass commit=True to commit this part now, "
+            "which nothing later can undo.",
+            pending=tuple(pending),
+        )
+
+
+def _named(instance: object) -> str:
+    return type(instance).__name__
+
+
+def check_recheck(how: str) -> None:
+    """Refuse an unknown `recheck` before anything is let go."""
+    if how not in ("raise", "refresh", "ignore"):
+        raise ConfigurationError(
+            f"recheck={how!r} is unknown.", "use 'raise', 'refresh' or 'ignore'."
+        )
+
+
+def check_released(unit: Unit) -> None:
+    """Refuse to reacquire what is not released."""
+    if unit.ended or unit.released_at is None:
+        raise TransactionStateError(
+            f"Unit {unit.name!r} is not released; reacquire() at {places.caller()} has no sense.",
+            "call release() first, or use `released()` as a block.",
+            name=unit.name,
+            opened_at=unit.opened_at,
+        )
+
+
+def resume(tx: CoreTransaction, how: Recheck) -> None:
+    """The unit has its permits again: compare what it had read, in a new transaction.
+
+    Raises `StaleReadError`.
+    """
+    unit = tx.unit
+    unit.released_at = None
+    if how == "ignore":
+        unit.rows_read = []
+    elif unit.rows_read:
+        recheck(tx, unit.rows_read, how)
+        if how == "refresh":
+            unit.rows_read = rows_read(tx)
+
+
+@event.listens_for(CoreTransaction, "before_flush")
+def _guard_rows_read_before(session: CoreTransaction, *_: object) -> None:
+    """Rows read before a release must still be as read when they are overwritten.
+
+    The comparison on return holds no lock, so another unit may change a row between it and the
+    flush; this one locks the rows, in order, and they stay as compared until the end.
+    """
+    if not session.unit.rows_read:
+        return
+    changing = {id(each) for each in (*session.dirty, *session.deleted)}
+    rows = [row for row in session.unit.rows_read if id(row.instance) in changing]
+    if not rows:
+        return
+    stale = compare(session, rows, lock=True)
+    if stale:
+        raise stale_read(session, stale)
+    session.unit.rows_read = [row for row in session.unit.rows_read if row not in rows]

@@ -1,0 +1,28 @@
+"""What every test gets: a server when it asks for one, and the check that nothing was left behind."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from tests.support.fixtures import hygiene, postgres, postgres16, probe, proxy
+from tests.support.hygiene import Hygiene
+
+__all__ = ["hygiene", "postgres", "postgres16", "probe", "proxy"]
+
+
+def pytest_collection_finish() -> None:
+    """Every test ends with a garbage collection: keep what the imports made out of it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    # Plugins that end after us look for their objects in the collector.
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(hygiene: Hygiene) -> None:
+    """Engines that a test hands to `hygiene.watch` are checked after it; so is the server."""

@@ -1,0 +1,1 @@
+"""The pool under load, on real servers: admission, the ledger, release and the watch."""

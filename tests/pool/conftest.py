@@ -1,0 +1,42 @@
+"""`face`: the PostgreSQL driver that a pool test runs on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.support.hygiene import Hygiene
+from tests.support.probe import ServerProbe
+from unitofwork.testing.postgres import EmbeddedPostgres
+
+from .pool_face import DRIVERS, PoolFace
+
+
+def face_fixture(names: list[str]) -> Any:
+    @pytest.fixture(params=names)
+    async def face(
+        request: pytest.FixtureRequest,
+        hygiene: Hygiene,
+        postgres: EmbeddedPostgres,
+        probe: ServerProbe,
+    ) -> AsyncIterator[PoolFace]:
+        driver = PoolFace.ALL[request.param][0]
+        face = PoolFace(request.param, postgres.url(driver), hygiene, probe=probe)
+        hygiene.probe = probe
+        yield face
+        try:
+            # Before the engines are disposed, and while the loop of their connections runs.
+            await hygiene.check_async()
+        finally:
+            await face.close()
+            hygiene.probe = None
+
+    return face
+
+
+#: Every PostgreSQL driver and both faces, one after the other.
+face = face_fixture(list(DRIVERS))
+async_face = face_fixture([name for name in DRIVERS if PoolFace.ALL[name][1]])
+sync_face = face_fixture([name for name in DRIVERS if not PoolFace.ALL[name][1]])
