@@ -12,6 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from ..types import Holder
 from .holders import Hold
 from .reports import came_back
+from .trace import Trace, trace_wanted
 
 _HOLD = "unitofwork_hold"
 
@@ -22,6 +23,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         #: By the pool's record of the connection.
         self.holds: dict[ConnectionPoolEntry, Hold] = {}
+        self._trace = Trace(engine) if trace_wanted() else None
         event.listen(engine, "checkout", self._checked_out)
         event.listen(engine, "checkin", self._checked_in)
         event.listen(engine, "before_cursor_execute", self._statement_begins)
@@ -42,12 +44,16 @@ class Ledger:
     # --- listeners; they run in the thread or greenlet that holds the connection
 
     def _checked_out(self, dbapi: Any, record: ConnectionPoolEntry, proxy: Any) -> None:
-        record.info[_HOLD] = self.holds[record] = Hold.by_caller()
+        record.info[_HOLD] = self.holds[record] = hold = Hold.by_caller()
+        if self._trace is not None:
+            self._trace.checked_out(hold, len(self.holds))
 
     def _checked_in(self, dbapi: Any, record: ConnectionPoolEntry) -> None:
         hold = self.holds.pop(record, None)
         if hold is not None and hold.reported:
             came_back(hold)
+        if hold is not None and self._trace is not None:
+            self._trace.checked_in(hold, len(self.holds), time.monotonic() - hold.since)
         record.info.pop(_HOLD, None)
 
     def _statement_begins(

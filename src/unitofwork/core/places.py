@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import threading
-from types import CodeType, FrameType, TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import greenlet
@@ -24,6 +24,7 @@ _PACKAGES = _DATABASE | {"anyio", "greenlet", "tenacity"}
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
+_POOL_QUEUE = os.path.join("sqlalchemy", "util", "queue.py")
 _EVENT_LOOP = asyncio.events.__file__
 _is_library: dict[str, bool] = {}
 
@@ -35,7 +36,7 @@ def caller() -> Place:
     last = frame
     while True:
         while frame is not None:
-            if not _library(frame.f_code):
+            if not _library(frame):
                 return place_of(frame)
             if frame.f_code.co_filename == _EVENT_LOOP:  # above it is only what runs the loop
                 return place_of(last or frame)
@@ -52,7 +53,7 @@ def raised_at(error: BaseException) -> Place | None:
     found: Place | None = None
     step: TracebackType | None = error.__traceback__
     while step is not None:
-        if not _library(step.tb_frame.f_code):
+        if not _library(step.tb_frame):
             code = step.tb_frame.f_code
             found = Place(code.co_filename, step.tb_lineno, code.co_qualname)
         step = step.tb_next
@@ -88,7 +89,7 @@ def position_of(who: Actor) -> Place | None:
 
 def position_in(frames: list[FrameType]) -> Place | None:
     """The innermost line of the user's in a stack."""
-    found = [place_of(frame) for frame in frames if not _library(frame.f_code)]
+    found = [place_of(frame) for frame in frames if not _library(frame)]
     found = found or [place_of(frame) for frame in frames[:1]]
     return found[-1] if found else None
 
@@ -136,7 +137,7 @@ def in_database_call(frames: list[FrameType]) -> bool:
         package = _package(name)
         if package is not None:
             return package in _DATABASE
-        if _library(frame.f_code):
+        if _library(frame):
             if name.startswith(_OURS):
                 return True
             continue  # the standard library: asked for by what is further out
@@ -144,9 +145,24 @@ def in_database_call(frames: list[FrameType]) -> bool:
     return False
 
 
-def _library(code: CodeType) -> bool:
+def in_pool_wait(frames: list[FrameType]) -> bool:
+    """Whether the innermost code waits in SQLAlchemy's pool for a connection to come back."""
+    for frame in reversed(frames):
+        name = frame.f_code.co_filename
+        if name.endswith(_POOL_QUEUE):
+            return True
+        if _package(name) is not None or not name.startswith(_STANDARD_LIBRARY):
+            # Below greenlet_spawn an await of the pool's queue is asyncio's own, a driver's isn't.
+            return frame.f_code.co_name == "greenlet_spawn" and frame is not frames[-1]
+    return False
+
+
+def _library(frame: FrameType) -> bool:
     """Whether the code is never "the user's": ours, SQLAlchemy's, a driver's, Python's."""
-    name = code.co_filename
+    name = frame.f_code.co_filename
+    if name.startswith("<"):
+        # Made at run time: SQLAlchemy's wrappers have no module, a prompt's and `python -c` have.
+        return frame.f_globals.get("__name__") not in ("__main__", "__console__")
     known = _is_library.get(name)
     if known is None:
         known = _is_library[name] = _is_library_file(name)
@@ -154,8 +170,6 @@ def _library(code: CodeType) -> bool:
 
 
 def _is_library_file(name: str) -> bool:
-    if name.startswith("<frozen"):
-        return True
     if name.startswith(_OURS):
         return not name.startswith(tuple(_OURS + part for part in ("demo", "testing")))
     package = _package(name)

@@ -77,6 +77,7 @@ def _back_to_the_start(unit: Unit) -> None:
     unit.connection_was_lent = False
     unit.failed_statement = None
     unit.unsaved.clear()
+    unit.may_have_written = False
 
 
 def _refuse_to_lose(tx: CoreTransaction, place: Place) -> None:
@@ -85,7 +86,9 @@ def _refuse_to_lose(tx: CoreTransaction, place: Place) -> None:
     pending += [f"changed: {_named(each)}" for each in tx.dirty if tx.is_modified(each)]
     pending += [f"deleted: {_named(each)}" for each in tx.deleted]
     pending += list(unit.unsaved)
-    connection = None if unit.settings.read_only else unit.connection
+    # A round trip, where the statements alone don't show that nothing was written.
+    unsure = (unit.may_have_written or unit.connection_was_lent) and not unit.settings.read_only
+    connection = unit.connection if unsure else None
     if not pending and connection is not None and unit.home.rules.has_written(connection):
         pending = ["written or locked by a statement whose text does not show it"]
     if pending:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import ConfigurationError, TransactionStateError
 from ..types import Outcome
+from .room import is_full
 from .savepoint import Savepoint
 from .unit import Callback, Unit
 
@@ -86,7 +87,10 @@ class CoreTransaction(UnitView, Session):
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine:
         """The unit's engine, for whatever is mapped. Raises where no statement may be sent."""
-        self.unit.check_usable()
+        unit = self.unit
+        unit.check_usable()
+        if unit.connection is None and unit.wait_for_room is not None and is_full(unit.home):
+            unit.wait_for_room(unit)
         return self._engine
 
     def connection(self, *args: Any, **kwargs: Any) -> Connection:

@@ -70,6 +70,10 @@ class Unit:
         self.tree: Tree | None = None
         #: The session that the user holds, of the face that opened the unit.
         self.tx: Any = None
+        #: In line for a connection: at the gate, or for room in the pool.
+        self.is_waiting = False
+        #: Called before the first statement where the pool is full; waits as the face does.
+        self.wait_for_room: Callable[[Unit], None] | None = None
         #: The connection from the first statement on.
         self.connection: Connection | None = None
         #: The user asked for the connection itself: statements may have failed unseen there.
@@ -86,6 +90,8 @@ class Unit:
         self.committed_before = False
         #: What the transaction has written or locked, in the words of its statements.
         self.unsaved: dict[str, None] = {}
+        #: A statement called functions, which may have written.
+        self.may_have_written = False
         #: What the unit had read before it was released, as far as not checked and locked since.
         self.rows_read: list[ReadRow] = []
         #: What the watch has found and the unit is to be stopped for.
@@ -165,10 +171,13 @@ class Unit:
         """Seconds until the deadline; None without one."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
+    def patience(self) -> float:
+        """Seconds to wait for a connection."""
+        return self.settings.acquire_timeout or admission.ACQUIRE_TIMEOUT
+
     def acquire_deadline(self) -> float:
         """When to stop waiting for a connection, on the monotonic clock."""
-        patience = self.settings.acquire_timeout or admission.ACQUIRE_TIMEOUT
-        latest = time.monotonic() + patience
+        latest = time.monotonic() + self.patience()
         return latest if self.deadline is None else min(latest, self.deadline)
 
     def timed_out(self) -> UnitTimeoutError:
@@ -215,7 +224,9 @@ class Unit:
     def sent(self, statement: str) -> None:
         """A statement is on its way: note what a rollback would lose of it."""
         effect = effect_of(statement)
-        if effect is not Effect.NOTHING:
+        if effect is Effect.UNSURE:
+            self.may_have_written = True
+        elif effect is not Effect.NOTHING:
             self.unsaved[f"{effect.value}: {_short(statement)}"] = None
 
     def savepoint_rolled_back(self) -> None:

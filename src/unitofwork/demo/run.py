@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Generator
 
 from rich.console import Console
@@ -45,8 +46,9 @@ async def _run(url: URL, plan: Plan, console: Console, *, embedded: bool) -> int
         print_plan(console, plan, f"{await describe(observer)}, {where}")
         with _progress(console) as progress:
             bench = Bench(url, observer, service, plan, progress)
-            requests = (await bench.requests(PLAIN, Plain), await bench.requests(UNITS, Units))
-            transfers = (await bench.transfers(PLAIN, Plain), await bench.transfers(UNITS, Units))
+            units = functools.partial(Units, acquire_timeout=plan.pool_timeout)
+            requests = (await bench.requests(PLAIN, Plain), await bench.requests(UNITS, units))
+            transfers = (await bench.transfers(PLAIN, Plain), await bench.transfers(UNITS, units))
     print_results(console, plan, requests, transfers)
     return exit_code(requests, transfers)
 

@@ -14,22 +14,20 @@ from .service import ScoreClient
 class Units:
     """No connection is held during the call; rows are locked in one order."""
 
-    def __init__(self, engine: AsyncEngine, service: ScoreClient) -> None:
+    def __init__(self, engine: AsyncEngine, service: ScoreClient, acquire_timeout: float) -> None:
         self._uow = AsyncUnitOfWork(engine)
         self._service = service
+        self._acquire_timeout = acquire_timeout
 
     async def request(self, customer_id: int) -> None:
-        """Read in one unit, call with none, write in another."""
-        async with self._uow() as tx:
+        """Read, call with the unit released, write: the row is compared before it is changed."""
+        async with self._uow(acquire_timeout=self._acquire_timeout) as tx:
             customer = await tx.get_one(Customer, customer_id)
-        score = await self._service.score(customer.email)
-        async with self._uow() as tx:
-            customer = await tx.get_one(Customer, customer_id)
-            customer.score = score
+            customer.score = await tx.outside(self._service.score, customer.email)
 
     async def transfer(self, source_id: int, target_id: int, amount: int) -> None:
         """Lock both accounts in the order of their keys, then change them."""
-        async with self._uow() as tx:
+        async with self._uow(acquire_timeout=self._acquire_timeout) as tx:
             source, target = await lock_accounts(tx, source_id, target_id)
             source.balance -= amount
             target.balance += amount

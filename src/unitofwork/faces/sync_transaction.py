@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from ..core import admission
+from ..core import admission, room
 from ..core.places import caller
 from ..core.reads import Recheck
 from ..core.release import check_recheck, check_released, release, resume
@@ -77,10 +78,24 @@ def admit(unit: Unit) -> None:
     gate: Any = admission.place_in_tree(unit)
     if gate is None:
         return
+    unit.is_waiting = True
     try:
         gate.acquire(unit.settings.connections or 1, deadline=unit.acquire_deadline())
     except GateError as error:
         if unit.is_late():
             raise unit.timed_out() from None
         raise admission.not_admitted(unit, error) from None
+    finally:
+        unit.is_waiting = False
     admission.grant(unit, gate)
+
+
+def wait_for_room(unit: Unit) -> None:
+    """Wait until the pool has a connection left. See core/room.py."""
+    since = time.monotonic()
+    unit.is_waiting = True
+    try:
+        while room.must_wait(unit, since):
+            time.sleep(room.PAUSE)
+    finally:
+        unit.is_waiting = False
