@@ -42,7 +42,7 @@ _READS = frozenset(
 @functools.lru_cache(maxsize=4096)
 def effect_of(sql: str) -> Effect:
     """Judge by the text."""
-    bare = _NOISE.sub("''", sql)
+    bare = _NOISE.sub(" ", sql)
     first = _FIRST_WORD.match(bare)
     word = first.group(1).lower() if first else ""
     if word == "lock":

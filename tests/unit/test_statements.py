@@ -1,0 +1,81 @@
+"""What a rollback would lose of a statement, judged by its text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unitofwork.policies.statements import Effect, effect_of
+
+READS = (
+    "SELECT a.id, a.v FROM a WHERE a.id IN ($1, $2)",
+    "select count(*), max(v) from a where exists (select 1 from b)",
+    "WITH r AS (SELECT 1) SELECT * FROM r",
+    "SHOW lock_timeout",
+    "PRAGMA busy_timeout",
+    "SAVEPOINT sa_savepoint_1",
+    "ROLLBACK TO SAVEPOINT sa_savepoint_1",
+    "SELECT 'update a set v = 1 for update'",
+    "SELECT 1 -- for update\n",
+    "/* delete from a */ SELECT 1",
+    "VALUES (1), (2)",
+)
+UNSURE = (
+    "SELECT spend(1)",
+    "SELECT id FROM a WHERE nextval('s') > 1",
+    "SELECT pg_sleep(1)",
+)
+LOCKS = (
+    "SELECT * FROM a WHERE id = 1 FOR UPDATE",
+    "SELECT * FROM a FOR NO KEY UPDATE OF a SKIP LOCKED",
+    "select * from a for share",
+    "select * from a for key share nowait",
+    "SELECT * FROM a LOCK IN SHARE MODE",
+    "SELECT pg_advisory_xact_lock(7)",
+    "SELECT pg_try_advisory_lock(7)",
+    "LOCK TABLE a IN EXCLUSIVE MODE",
+    "WITH r AS (SELECT id FROM a FOR UPDATE) SELECT * FROM r",
+)
+WRITES = (
+    "INSERT INTO a VALUES (1)",
+    "  update a set v = 1",
+    "DELETE FROM a",
+    "MERGE INTO a USING b ON true WHEN MATCHED THEN DELETE",
+    "WITH gone AS (DELETE FROM a RETURNING id) SELECT * FROM gone",
+    "WITH k AS (SELECT id FROM a FOR UPDATE) UPDATE a SET v = 1 FROM k",
+    "EXPLAIN ANALYZE UPDATE a SET v = 1",
+    "CREATE TABLE b (id int)",
+    "TRUNCATE a",
+    "CALL do_it()",
+    "DO $$ BEGIN END $$",
+    "COPY a FROM STDIN",
+    "NOTIFY channel",
+    "(INSERT INTO a VALUES (1) RETURNING id)",
+)
+
+
+@pytest.mark.parametrize(
+    ("sql", "effect"),
+    [
+        *((sql, Effect.NOTHING) for sql in READS),
+        *((sql, Effect.UNSURE) for sql in UNSURE),
+        *((sql, Effect.LOCK) for sql in LOCKS),
+        *((sql, Effect.WRITE) for sql in WRITES),
+    ],
+)
+def test_each_kind_of_statement(sql: str, effect: Effect) -> None:
+    """Reads lose nothing; locks and writes are told apart; function calls are unsure."""
+    assert effect_of(sql) is effect
+
+
+@given(st.text())
+def test_any_text_has_an_effect(sql: str) -> None:
+    """Whatever is sent gets a verdict, and what isn't known to be a read counts as a write."""
+    assert isinstance(effect_of(sql), Effect)
+
+
+@given(st.sampled_from(WRITES), st.sampled_from(["", " ", "\n", "-- note\n", "/* note */ "]))
+def test_comments_and_space_do_not_hide_a_write(sql: str, prefix: str) -> None:
+    """A leading comment changes nothing about what a statement does."""
+    assert effect_of(prefix + sql) is Effect.WRITE
