@@ -183,12 +183,13 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server, breaking its connections; remove its data unless `data_dir` was given.
 
-        No-op if it doesn't run.
+        No-op if it was never started.
         """
+        if not self._name:
+            return
         # Data about to be removed needs no checkpoint.
         self._end(signal.SIGQUIT if self._temporary else signal.SIGINT)
-        shop = workshop()
-        shop.at_exit.pop(id(self), None)
+        workshop().at_exit.pop(id(self), None)
         if self._temporary and self.data_dir is not None:
             shutil.rmtree(self.data_dir, ignore_errors=True)
             self.data_dir = None
