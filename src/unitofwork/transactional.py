@@ -17,14 +17,15 @@ from .types import Options
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@overload
-def transactional(function: F, /) -> F: ...
-
-
+# A unit of work is callable too, so its overload comes before that of any function.
 @overload
 def transactional(
     uow: AsyncUnitOfWork | UnitOfWork | None = None, /, **options: Unpack[Options]
 ) -> Callable[[F], F]: ...
+
+
+@overload
+def transactional(function: F, /) -> F: ...
 
 
 def transactional(target: Any = None, /, **options: Any) -> Any:

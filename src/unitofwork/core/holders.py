@@ -9,6 +9,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 from weakref import ReferenceType, ref
 
+from sqlalchemy.pool import Pool
+
 from ..types import Holder, Place
 from . import places
 
@@ -23,6 +25,8 @@ class Hold:
     owner: ReferenceType[places.Actor]
     owner_name: str
     thread_id: int
+    #: The engine may have another one by the time the connection comes back.
+    pool: Pool
     acquired_at: Place
     since: float = field(default_factory=time.monotonic)
     unit: Unit | None = None
@@ -32,10 +36,10 @@ class Hold:
     reported: bool = False
 
     @classmethod
-    def by_caller(cls) -> Hold:
-        """The one who checks a connection out now."""
+    def by_caller(cls, pool: Pool) -> Hold:
+        """The one who checks a connection of `pool` out now."""
         who = places.actor()
-        return cls(ref(who), places.actor_name(who), threading.get_ident(), places.caller())
+        return cls(ref(who), places.actor_name(who), threading.get_ident(), pool, places.caller())
 
     def owner_is_gone(self) -> bool:
         """Whether the task or thread that took the connection has ended."""

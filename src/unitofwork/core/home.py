@@ -153,7 +153,7 @@ class Home:
         return PoolStats(
             size=size,
             overflow=None if counts is None or size is None else counts.capacity - size,
-            checked_out=len(self.ledger.holds),
+            checked_out=self.ledger.count(),
             admitted=counts.in_use if counts else len(self.running),
             waiting=counts.waiting if counts else 0,
             running_units=len(self.running),

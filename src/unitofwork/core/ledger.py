@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from ..types import Holder
 from .holders import Hold
@@ -21,11 +21,13 @@ class Ledger:
     """Keeps a `Hold` for each connection from its checkout to its checkin."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         #: By the pool's record of the connection.
         self.holds: dict[ConnectionPoolEntry, Hold] = {}
         self._trace = Trace(engine) if trace_wanted() else None
         event.listen(engine, "checkout", self._checked_out)
         event.listen(engine, "checkin", self._checked_in)
+        event.listen(engine, "detach", self._gone)
         event.listen(engine, "before_cursor_execute", self._statement_begins)
         event.listen(engine, "after_cursor_execute", self._statement_ends)
         event.listen(engine, "handle_error", self._statement_failed)
@@ -34,6 +36,13 @@ class Ledger:
         """That of a connection in use."""
         hold: Hold | None = connection.info.get(_HOLD)
         return hold
+
+    def count(self) -> int:
+        """How many connections of the engine's present pool are out."""
+        pool = self._engine.pool
+        if isinstance(pool, QueuePool):
+            return pool.checkedout()
+        return sum(hold.pool is pool for hold in self.holds.values())
 
     def holders(self) -> list[Holder]:
         """Who holds a connection now, the longest first."""
@@ -44,17 +53,25 @@ class Ledger:
     # --- listeners; they run in the thread or greenlet that holds the connection
 
     def _checked_out(self, dbapi: Any, record: ConnectionPoolEntry, proxy: Any) -> None:
-        record.info[_HOLD] = self.holds[record] = hold = Hold.by_caller()
+        hold = Hold.by_caller(self._engine.pool)
+        record.info[_HOLD] = self.holds[record] = hold
         if self._trace is not None:
             self._trace.checked_out(hold, len(self.holds))
 
     def _checked_in(self, dbapi: Any, record: ConnectionPoolEntry) -> None:
+        hold = self._gone(dbapi, record)
+        if hold is not None and hold.pool is not self._engine.pool and dbapi is not None:
+            # engine.dispose() has made a new pool meanwhile; nobody would close this one.
+            record.close()
+
+    def _gone(self, dbapi: Any, record: ConnectionPoolEntry) -> Hold | None:
         hold = self.holds.pop(record, None)
         if hold is not None and hold.reported:
             came_back(hold)
         if hold is not None and self._trace is not None:
             self._trace.checked_in(hold, len(self.holds), time.monotonic() - hold.since)
         record.info.pop(_HOLD, None)
+        return hold
 
     def _statement_begins(
         self,

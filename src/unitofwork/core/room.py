@@ -25,7 +25,7 @@ PAUSE = 0.005
 def is_full(home: Home) -> bool:
     """Whether every connection of the pool is out."""
     capacity = capacity_of(home.engine.pool)
-    return capacity is not None and len(home.ledger.holds) >= capacity
+    return capacity is not None and home.ledger.count() >= capacity
 
 
 def must_wait(unit: Unit, since: float) -> bool:
@@ -36,7 +36,7 @@ def must_wait(unit: Unit, since: float) -> bool:
     home = unit.home
     if not is_full(home):
         return False
-    holds = list(home.ledger.holds.values())
+    holds = [hold for hold in list(home.ledger.holds.values()) if hold.pool is home.engine.pool]
     if all(_waits_for_this_pool(home, hold) for hold in holds):
         raise _deadlock(unit)
     waited = time.monotonic() - since

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -80,6 +80,14 @@ class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
         """
         place = place_of(sys._getframe(1))
         return AsyncUnit(self.engine, self._home, settings_from(dict(options)), place)
+
+    @overload
+    def transactional(self, function: F, /) -> F: ...
+
+    @overload
+    def transactional(
+        self, function: None = None, /, **options: Unpack[Options]
+    ) -> Callable[[F], F]: ...
 
     def transactional(self, function: F | None = None, /, **options: Unpack[Options]) -> Any:
         """`@uow.transactional` or `@uow.transactional(**options)`: run the function in a unit.

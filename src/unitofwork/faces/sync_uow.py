@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
@@ -80,6 +80,14 @@ class UnitOfWork(UnitsOfEngine[Engine]):
         """
         place = place_of(sys._getframe(1))
         return SyncUnit(self.engine, self._home, settings_from(dict(options)), place)
+
+    @overload
+    def transactional(self, function: F, /) -> F: ...
+
+    @overload
+    def transactional(
+        self, function: None = None, /, **options: Unpack[Options]
+    ) -> Callable[[F], F]: ...
 
     def transactional(self, function: F | None = None, /, **options: Unpack[Options]) -> Any:
         """`@uow.transactional` or `@uow.transactional(**options)`: run the function in a unit.
