@@ -1,5 +1,6 @@
 """Short scoped transactions for SQLAlchemy, async and sync, that never exhaust the pool."""
 
+from .core.attempts import Attempt, set_testing
 from .errors import (
     AcquireTimeoutError,
     CommitUnknownError,
@@ -28,6 +29,7 @@ from .faces.async_unit import AsyncTransaction
 from .faces.async_uow import AsyncUnitOfWork
 from .faces.sync_transaction import Transaction
 from .faces.sync_uow import UnitOfWork
+from .policies.retrying import RetryPolicy
 from .policies.shedding import Shedding
 from .transactional import current, transactional
 from .types import (
@@ -46,6 +48,7 @@ __all__ = [
     "AcquireTimeoutError",
     "AsyncTransaction",
     "AsyncUnitOfWork",
+    "Attempt",
     "CommitUnknownError",
     "ConcurrentUseError",
     "ConfigurationError",
@@ -64,6 +67,7 @@ __all__ = [
     "Propagation",
     "PropagationError",
     "RetriesExceededError",
+    "RetryPolicy",
     "RowNotFoundError",
     "Shedding",
     "SilentRollbackError",
@@ -78,5 +82,6 @@ __all__ = [
     "UnorderedWriteError",
     "UnsavedWorkError",
     "current",
+    "set_testing",
     "transactional",
 ]

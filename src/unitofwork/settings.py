@@ -57,6 +57,11 @@ def settings_from(options: dict[str, Any]) -> UnitSettings:
 def _checked(names: tuple[str, ...], *given: Any) -> UnitSettings:
     values = dict(zip(names, given, strict=True))
     for name in values:
+        if name == "retry":
+            raise ConfigurationError(
+                "A plain `with uow():` block can't be run again, so it takes no retry.",
+                "use `for attempt in uow.attempts(retry=...)`, uow.run() or @transactional.",
+            )
         if name not in _NAMES:
             close = difflib.get_close_matches(name, _NAMES, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from .core.block import innermost
+from .core.retried import split_options
 from .errors import ConfigurationError
 from .faces.async_uow import AsyncUnitOfWork
 from .faces.decorating import decorate_async, decorate_sync
 from .faces.sync_uow import UnitOfWork
-from .settings import settings_from
-from .types import Options
+from .types import RetriedOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A unit of work is callable too, so its overload comes before that of any function.
 @overload
 def transactional(
-    uow: AsyncUnitOfWork | UnitOfWork | None = None, /, **options: Unpack[Options]
+    uow: AsyncUnitOfWork | UnitOfWork | None = None, /, **options: Unpack[RetriedOptions]
 ) -> Callable[[F], F]: ...
 
 
@@ -40,12 +40,12 @@ def transactional(target: Any = None, /, **options: Any) -> Any:
     """
     if isinstance(target, (AsyncUnitOfWork, UnitOfWork)):
         return target.transactional(**options)
-    settings = settings_from(options)
+    asked = split_options(options)
 
     def decorate(function: Any) -> Any:
         if inspect.iscoroutinefunction(function):
-            return decorate_async(function, settings, AsyncUnitOfWork.default)
-        return decorate_sync(function, settings, UnitOfWork.default)
+            return decorate_async(function, asked, AsyncUnitOfWork.default)
+        return decorate_sync(function, asked, UnitOfWork.default)
 
     if target is None:
         return decorate

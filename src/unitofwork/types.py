@@ -47,6 +47,12 @@ class Options(TypedDict, total=False):
     name: str | None
 
 
+class RetriedOptions(Options, total=False):
+    """The same, where the unit may be run again."""
+
+    retry: Any
+
+
 class Place(NamedTuple):
     """A line in the user's code."""
 

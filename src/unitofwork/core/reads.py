@@ -77,7 +77,8 @@ def _compare_chunk(
     names = sorted({name for row in rows for name in row.values})
     statement = _select(mapper, names, [row.key for row in rows])
     if lock:
-        statement = statement.with_for_update(key_share=True, of=mapper.local_table)
+        # Every table of an inheritance: the flush may write to any of them.
+        statement = statement.with_for_update(key_share=True)
     width = len(mapper.primary_key)
     now = {tuple(found[:width]): found[width:] for found in tx.execute(statement)}
     for row in rows:
@@ -87,8 +88,14 @@ def _compare_chunk(
             continue
         for name, new in zip(names, values, strict=True):
             column = mapper.attrs[name].columns[0]
-            if name in row.values and not column.type.compare_values(row.values[name], new):
+            if name in row.values and not _same(column, row.values[name], new):
                 yield StaleColumn(_table_name(mapper), row.key, name, row.values[name], new)
+
+
+def _same(column: Column[Any], old: Any, new: Any) -> bool:
+    if column.type.compare_values(old, new):
+        return True
+    return bool(old != old and new != new)  # NaN, of float and Decimal, is unlike itself
 
 
 def _select(mapper: Mapper[Any], names: list[str], keys: list[tuple[Any, ...]]) -> Select[Any]:

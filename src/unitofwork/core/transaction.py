@@ -20,6 +20,9 @@ class UnitView:
 
     unit: Unit
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.unit!r}>"
+
     @property
     def name(self) -> str:
         """The label of the unit in reports: its `name` option, function, or file and line."""
@@ -33,7 +36,7 @@ class UnitView:
     @property
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
-        return 1
+        return 1 if self.unit.story is None else self.unit.story.number
 
     def set_rollback_only(self) -> None:
         """Have the unit end with a rollback, without an error. Raises after its end."""
@@ -145,6 +148,10 @@ class CoreTransaction(UnitView, Session):
         self._refuse("prepare", "two-phase commit is not available in a unit.")
 
 
+#: Rows that a unit keeps to compare them after a release; of more, only those still referenced
+#: are compared, so that streaming a large result needs no memory for all of it.
+KEPT_ROWS = 10_000
+
 #: Session's own methods that lead to the database or change what the unit will write.
 _IN_TURN = (
     *("execute", "scalar", "scalars", "get", "get_one", "refresh", "merge", "flush"),
@@ -178,6 +185,13 @@ for _name in _IN_TURN:
 def _connected(session: CoreTransaction, transaction: SessionTransaction, conn: Connection) -> None:
     if transaction.parent is None:
         session.unit.home.adopt(session.unit, conn)
+
+
+@event.listens_for(CoreTransaction, "loaded_as_persistent")
+def _loaded(session: CoreTransaction, instance: object) -> None:
+    # The identity map is weak; what the code read and let go of is compared after a release too.
+    if len(session.unit.loaded) < KEPT_ROWS:
+        session.unit.loaded.append(instance)
 
 
 @event.listens_for(CoreTransaction, "after_soft_rollback")

@@ -25,6 +25,7 @@ from . import admission, places
 
 if TYPE_CHECKING:
     from .admission import Tree
+    from .attempts import Story
     from .home import Home
     from .reads import ReadRow
 
@@ -94,6 +95,10 @@ class Unit:
         self.may_have_written = False
         #: What the unit had read before it was released, as far as not checked and locked since.
         self.rows_read: list[ReadRow] = []
+        #: The objects that were loaded.
+        self.loaded: list[object] = []
+        #: The attempts that this one is part of, where it may be run again.
+        self.story: Story | None = None
         #: What the watch has found and the unit is to be stopped for.
         self.violation: Warning | None = None
         self.on_commit: list[Callback] = []
@@ -105,8 +110,15 @@ class Unit:
         self._depth = 0
 
     def __repr__(self) -> str:
-        state = self.outcome.value if self.ended else "running"
-        return f"<unit {self.name!r} {state}, opened at {self.opened_at}>"
+        if self.ended:
+            state = self.outcome.value
+        elif self.released_at is not None:
+            state = f"released at {self.released_at}"
+        elif self.is_waiting:
+            state = "waiting for a connection"
+        else:
+            state = "running" if self.connection is not None else "running, no statement yet"
+        return f"unit {self.name!r}: {state}; opened at {self.opened_at}"
 
     # --- use, one task (thread) at a time
 

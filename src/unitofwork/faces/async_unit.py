@@ -73,6 +73,7 @@ class AsyncTransaction(UnitView, AsyncSession):
     async def release(self, *, commit: bool = False) -> None:
         """The first half of `released()`, for code that can't use a block."""
         # Half a release would leave the connection to no one: it is not interrupted.
+        self.unit.check_usable()
         place = caller()
         await run_to_end(self.run_sync(lambda _: release(self.sync_session, commit, place)))
 
@@ -86,9 +87,21 @@ class AsyncTransaction(UnitView, AsyncSession):
     async def outside(
         self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Await `function(*args, **kwargs)` while the unit is released; see `released()`."""
+        """Await `function(*args, **kwargs)` while the unit is released; see `released()`.
+
+        Its result is kept: where the unit is run again and gets to the same call with the same
+        arguments, the call is not made a second time.
+        """
+        story, call = self.unit.story, (args, kwargs)
+        kept = story.kept_result(function, call) if story is not None else None
+        if kept is not None:
+            result: T = kept.result
+            return result
         async with self.released():
-            return await function(*args, **kwargs)
+            result = await function(*args, **kwargs)
+            if story is not None:
+                story.keep(function, call, result)
+        return result
 
 
 class AsyncReleased:
@@ -144,7 +157,7 @@ class AsyncUnit(Block):
         name: str | None = None,
     ) -> None:
         super().__init__(home, settings, opened_at, name)
-        self._engine = engine
+        self.engine = engine
         self._savepoint: AsyncSavepoint | None = None
         self._timer: asyncio.Timeout | None = None
 
@@ -170,7 +183,7 @@ class AsyncUnit(Block):
             if unit.deadline is not None:
                 self._timer = await asyncio.timeout(unit.remaining()).__aenter__()
             await admit(unit)
-            unit.tx = tx = AsyncTransaction(self._engine, unit=unit)
+            unit.tx = tx = AsyncTransaction(self.engine, unit=unit)
             unit.wait_for_room = wait_for_room
         except BaseException as error:
             self._not_begun()

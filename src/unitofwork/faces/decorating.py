@@ -7,17 +7,25 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..core.attempts import Arguments
+from ..core.retried import effective
 from ..core.unit import Unit
 from ..errors import ConfigurationError, PropagationError
+from ..policies.retrying import RetryPolicy
 from ..settings import UnitSettings
 from ..types import CURRENT, Place
+from .async_retry import AsyncAttempts, run_attempts
 from .async_unit import AsyncUnit
+from .sync_retry import SyncAttempts
+from .sync_retry import run_attempts as run_attempts_in_thread
 from .sync_unit import SyncUnit
 
 F = TypeVar("F", bound=Callable[..., Any])
+#: From `split_options`.
+Asked = tuple[UnitSettings, RetryPolicy | None, bool]
 
 
-def decorate_async(function: F, settings: UnitSettings, uow: Callable[[], Any]) -> F:
+def decorate_async(function: F, asked: Asked, uow: Callable[[], Any]) -> F:
     """Run `function` in a unit of the `AsyncUnitOfWork` that `uow` gives at each call."""
     _check_kind(function)
     if not inspect.iscoroutinefunction(function):
@@ -28,18 +36,24 @@ def decorate_async(function: F, settings: UnitSettings, uow: Callable[[], Any]) 
         )
     inject = _Injection(function)
     place = _definition(function)
+    settings, policy, given = asked
 
     @functools.wraps(function)
     async def in_unit(*args: Any, **kwargs: Any) -> Any:
-        home = uow()
-        async with AsyncUnit(home.engine, home._home, settings, place, inject.name) as tx:
-            inject.fill(args, kwargs, tx)
-            return await function(*args, **kwargs)
+        one = uow()
+        retry = effective(one._home, policy, given, place)
+        attempts = AsyncAttempts(
+            lambda: AsyncUnit(one.engine, one._home, settings, place, inject.name), retry
+        )
+        arguments = None if retry is None else Arguments(inject.name, args, kwargs)
+        return await run_attempts(
+            attempts, lambda tx: function(*args, **inject.fill(args, kwargs, tx)), arguments
+        )
 
     return in_unit  # type: ignore[return-value]
 
 
-def decorate_sync(function: F, settings: UnitSettings, uow: Callable[[], Any]) -> F:
+def decorate_sync(function: F, asked: Asked, uow: Callable[[], Any]) -> F:
     """Run `function` in a unit of the `UnitOfWork` that `uow` gives at each call."""
     _check_kind(function)
     if inspect.iscoroutinefunction(function):
@@ -50,13 +64,19 @@ def decorate_sync(function: F, settings: UnitSettings, uow: Callable[[], Any]) -
         )
     inject = _Injection(function)
     place = _definition(function)
+    settings, policy, given = asked
 
     @functools.wraps(function)
     def in_unit(*args: Any, **kwargs: Any) -> Any:
-        home = uow()
-        with SyncUnit(home.engine, home._home, settings, place, inject.name) as tx:
-            inject.fill(args, kwargs, tx)
-            return function(*args, **kwargs)
+        one = uow()
+        retry = effective(one._home, policy, given, place)
+        attempts = SyncAttempts(
+            lambda: SyncUnit(one.engine, one._home, settings, place, inject.name), retry
+        )
+        arguments = None if retry is None else Arguments(inject.name, args, kwargs)
+        return run_attempts_in_thread(
+            attempts, lambda tx: function(*args, **inject.fill(args, kwargs, tx)), arguments
+        )
 
     return in_unit  # type: ignore[return-value]
 
@@ -81,14 +101,15 @@ class _Injection:
         keyword_only = bool(found) and found[0].kind is inspect.Parameter.KEYWORD_ONLY
         self._position = None if not found or keyword_only else parameters.index(found[0])
 
-    def fill(self, args: tuple[Any, ...], kwargs: dict[str, Any], tx: Any) -> None:
-        """Put `tx` into `kwargs`; a transaction passed by hand must be that of the unit."""
+    def fill(self, args: tuple[Any, ...], kwargs: dict[str, Any], tx: Any) -> dict[str, Any]:
+        """`kwargs` with `tx`; a transaction passed by hand must be that of the unit."""
         if self._keyword is None:
-            return
+            return kwargs
         if self._position is not None and len(args) > self._position:
             given = args[self._position]
         else:
-            given = kwargs.setdefault(self._keyword, tx)
+            given = kwargs.get(self._keyword, tx)
+            kwargs = {**kwargs, self._keyword: tx}
         if given is not tx:
             unit: Unit = tx.unit
             raise PropagationError(
@@ -99,6 +120,7 @@ class _Injection:
                 outer_name=unit.name,
                 outer_opened_at=unit.opened_at,
             )
+        return kwargs
 
 
 def _check_kind(function: object) -> None:

@@ -47,9 +47,21 @@ class Transaction(CoreTransaction):
         resume(self, recheck)
 
     def outside(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function(*args, **kwargs)` while the unit is released; see `released()`."""
+        """Call `function(*args, **kwargs)` while the unit is released; see `released()`.
+
+        Its result is kept: where the unit is run again and gets to the same call with the same
+        arguments, the call is not made a second time.
+        """
+        story, call = self.unit.story, (args, kwargs)
+        kept = story.kept_result(function, call) if story is not None else None
+        if kept is not None:
+            result: T = kept.result
+            return result
         with self.released():
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            if story is not None:
+                story.keep(function, call, result)
+        return result
 
 
 class Released:

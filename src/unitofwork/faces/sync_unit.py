@@ -34,7 +34,7 @@ class SyncUnit(Block):
         name: str | None = None,
     ) -> None:
         super().__init__(home, settings, opened_at, name)
-        self._engine = engine
+        self.engine = engine
         self._savepoint: Savepoint | None = None
 
     def __enter__(self) -> Transaction:
@@ -56,7 +56,7 @@ class SyncUnit(Block):
         unit = self.unit
         try:
             admit(unit)
-            unit.tx = tx = Transaction(self._engine, unit=unit)
+            unit.tx = tx = Transaction(self.engine, unit=unit)
             unit.wait_for_room = wait_for_room
         except BaseException:
             self._not_begun()

@@ -11,17 +11,20 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
 
+from ..core.attempts import Arguments
 from ..core.home import Rules
 from ..core.places import place_of
+from ..core.retried import effective, split_options
 from ..core.watch import ExternalAwaits, WatchRules
 from ..errors import ConfigurationError
 from ..policies.shedding import Shedding
 from ..settings import settings_from
 from ..sql.engines import prepare_engine, sound_defaults
-from ..types import Options
+from ..types import Options, Place, RetriedOptions
 from .base import UnitsOfEngine
 from .decorating import decorate_sync
 from .gate_sync import SyncGate
+from .sync_retry import SyncAttempts, run_attempts
 from .sync_unit import SyncUnit
 
 
@@ -29,6 +32,7 @@ def _gate(capacity: int, rules: Rules) -> SyncGate:
     return SyncGate(capacity, max_waiting=rules.max_waiting, shedding=rules.shedding)
 
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -81,23 +85,54 @@ class UnitOfWork(UnitsOfEngine[Engine]):
         place = place_of(sys._getframe(1))
         return SyncUnit(self.engine, self._home, settings_from(dict(options)), place)
 
+    def attempts(self, **options: Unpack[RetriedOptions]) -> SyncAttempts:
+        """`for attempt in uow.attempts(): with attempt as tx:` the block form of retry.
+
+        The options are those of a unit, and `retry`: a `RetryPolicy`, or None for one attempt.
+        Raises `RetriesExceededError` when the last attempt has failed, `PropagationError` for a
+        retry inside of a unit.
+        """
+        return self._attempts(options, place_of(sys._getframe(1)), None)
+
+    def run(
+        self, function: Callable[..., T], /, *args: Any, **options: Unpack[RetriedOptions]
+    ) -> T:
+        """Call `function(tx, *args)` in a unit, again where that helps; its result.
+
+        `options` as for `attempts()`. Mutable arguments are put back before each attempt; mapped
+        objects are refused (`ConfigurationError`).
+        """
+        name = getattr(function, "__qualname__", repr(function))
+        attempts = self._attempts(options, place_of(sys._getframe(1)), name)
+        arguments = Arguments(name, args, {}) if attempts.retries else None
+        return run_attempts(attempts, lambda tx: function(tx, *args), arguments)
+
+    def _attempts(self, options: Any, place: Place, name: str | None) -> SyncAttempts:
+        settings, asked, given = split_options(dict(options))
+        policy = effective(self._home, asked, given, place)
+        return SyncAttempts(
+            lambda: SyncUnit(self.engine, self._home, settings, place, name), policy
+        )
+
     @overload
     def transactional(self, function: F, /) -> F: ...
 
     @overload
     def transactional(
-        self, function: None = None, /, **options: Unpack[Options]
+        self, function: None = None, /, **options: Unpack[RetriedOptions]
     ) -> Callable[[F], F]: ...
 
-    def transactional(self, function: F | None = None, /, **options: Unpack[Options]) -> Any:
+    def transactional(self, function: F | None = None, /, **options: Unpack[RetriedOptions]) -> Any:
         """`@uow.transactional` or `@uow.transactional(**options)`: run the function in a unit.
 
+        The options are those of a unit, and `retry`: by default the outermost call is run again
+        after errors that leave nothing done (docs/retry.md); None switches that off.
         Raises `ConfigurationError` when decorating what can't run in a sync unit.
         """
-        settings = settings_from(dict(options))
+        asked = split_options(dict(options))
         if function is None:
-            return lambda function: decorate_sync(function, settings, lambda: self)
-        return decorate_sync(function, settings, lambda: self)
+            return lambda function: decorate_sync(function, asked, lambda: self)
+        return decorate_sync(function, asked, lambda: self)
 
     @contextlib.contextmanager
     def lifespan(self, *, drain_timeout: float = 10.0) -> Generator[Self]:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Dialect
 from ..errors import ConfigurationError
 from ..settings import UnitSettings
 from .drivers import found_closed
+from .symptoms import sqlstate_of
 
 Restore = Callable[[Any], None]
 
@@ -77,10 +78,9 @@ class DatabaseRules:
         step: BaseException | None = error
         while step is not None and id(step) not in seen:
             seen.add(id(step))
-            for name in ("sqlstate", "pgcode"):
-                state = getattr(step, name, None)
-                if isinstance(state, str):
-                    return state
+            state = sqlstate_of(step)
+            if state is not None:
+                return state
             inner = step.orig if isinstance(step, exc.StatementError) else None
             step = inner or step.__cause__
         return None

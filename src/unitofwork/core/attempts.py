@@ -1,0 +1,176 @@
+"""What is kept and put back between the attempts of one unit."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import inspect
+
+from ..errors import ConfigurationError, RetriesExceededError
+from ..policies.retrying import Fate, RetryBudget, RetryPolicy
+from ..sql.symptoms import fate_of_error
+from .unit import Unit
+
+#: One for the process: an outage is common to all its units.
+BUDGET = RetryBudget()
+
+
+_instant = False
+
+
+def set_testing(on: bool = True) -> None:
+    """Retry without waiting: for tests. Attempts and their limits stay as they are."""
+    global _instant
+    _instant = on
+
+
+def pause(seconds: float) -> float:
+    """How long to really wait."""
+    return 0.0 if _instant else seconds
+
+
+class Attempt(NamedTuple):
+    """A failed attempt: the error that ended it, and how long it took, in seconds."""
+
+    error: BaseException
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Kept:
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    result: Any
+
+
+class Story:
+    """All attempts of one unit."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self.policy = policy
+        self.failed: list[Attempt] = []
+        self.needs_new_connections = False
+        self._kept: list[_Kept] = []
+        self._next = 0
+        self._began = self._first_began = time.monotonic()
+
+    def seconds(self, now: float) -> float:
+        """Since the first attempt began."""
+        return now - self._first_began
+
+    @property
+    def number(self) -> int:
+        """Of the attempt that is running, from 1."""
+        return len(self.failed) + 1
+
+    def begin_attempt(self) -> None:
+        """The next attempt starts."""
+        self._began = time.monotonic()
+        self._next = 0
+        if not self.failed:
+            self._first_began = self._began
+            BUDGET.earn()
+
+    def attempt_failed(self, error: BaseException, unit: Unit) -> bool:
+        """Note a failure; whether the unit may be run again for it."""
+        self.failed.append(Attempt(error, time.monotonic() - self._began))
+        fate = fate_of_error(error)
+        if self.policy.on is not None and fate is Fate.UNDECIDED and self.policy.on(error):
+            fate = Fate.RETRY
+        if fate is Fate.RETRY_ON_NEW_CONNECTIONS and unit.settings.read_only:
+            return False  # the unit itself had asked for a read-only transaction
+        if fate in (Fate.NEVER, Fate.UNDECIDED):
+            return False
+        if unit.committed_before:
+            error.add_note(
+                f"Unit {unit.name!r} was not run again: it had committed a part at "
+                "release(commit=True), which a second run would do twice."
+            )
+            return False
+        if fate is not Fate.RETRY and not BUDGET.spend():
+            error.add_note(
+                f"Unit {unit.name!r} was not run again: the retry budget of the process is spent "
+                "(the database is in trouble; retries may add a tenth to its load)."
+            )
+            return False
+        self.needs_new_connections = fate is Fate.RETRY_ON_NEW_CONNECTIONS
+        return True
+
+    def exceeded(self, name: str) -> RetriesExceededError:
+        """The error after the last attempt."""
+        listed = "".join(
+            f"\n  {number}. after {attempt.seconds:.3f} s: {type(attempt.error).__name__}: "
+            f"{' '.join(str(attempt.error).split())[:160]}"
+            for number, attempt in enumerate(self.failed, 1)
+        )
+        error = RetriesExceededError(
+            f"Unit {name!r} failed {len(self.failed)} times, each time with an error that a "
+            f"further attempt may not meet:{listed}",
+            "look at what the units contend for (same rows in different orders, long units); more "
+            "attempts only hide it.",
+            attempts=tuple(self.failed),
+        )
+        error.__cause__ = self.failed[-1].error
+        return error
+
+    # --- results of external calls, which are not made again
+
+    def kept_result(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> _Kept | None:
+        """What an earlier attempt got from the same call at the same point, if it did."""
+        if self._next >= len(self._kept):
+            return None
+        kept = self._kept[self._next]
+        if kept.function != function or kept.arguments != arguments:
+            del self._kept[self._next :]  # this attempt goes another way
+            return None
+        self._next += 1
+        return kept
+
+    def keep(self, function: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
+        """Remember the result of a call for later attempts."""
+        self._kept.append(_Kept(function, arguments, result))
+        self._next = len(self._kept)
+
+
+class Arguments:
+    """The arguments of a call as first given: mutable ones are put back before each attempt."""
+
+    def __init__(self, name: str, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
+        values = [*args, *kwargs.values()]
+        for value in values:
+            _refuse_mapped(name, value)
+        self._saved: list[tuple[Any, Any]] = [
+            (value, copy.deepcopy(value)) for value in values if isinstance(value, _MUTABLE)
+        ]
+
+    def restore(self) -> None:
+        """In place, so that the caller's own references see it too."""
+        for value, saved in self._saved:
+            fresh = copy.deepcopy(saved)
+            value.clear()
+            if isinstance(value, (dict, set)):
+                value.update(fresh)
+            else:
+                value.extend(fresh)
+
+
+_MUTABLE = (list, dict, set, bytearray, deque)
+
+
+def _refuse_mapped(name: str, value: Any) -> None:
+    inside = value.values() if isinstance(value, dict) else value
+    members = inside if isinstance(value, (list, tuple, set, dict, deque)) else ()
+    for each in (value, *members):
+        state = inspect(each, raiseerr=False)
+        if getattr(state, "mapper", None) is not None and getattr(state, "is_instance", False):
+            raise ConfigurationError(
+                f"{name}() was given a mapped object ({type(each).__name__}) from outside of its "
+                "unit; a second attempt has a new session, which would not know of its changes.",
+                "pass its key and load it inside, or call it inside the unit that has the object, "
+                "or switch retries off with retry=None.",
+            )
