@@ -59,6 +59,33 @@ async def test_cancelled_at_each_suspension(
     assert cuts >= 5, "a lock, SAVEPOINT, UPDATE, RELEASE, the end"
 
 
+STORIES = (
+    "released_unit",
+    "released_by_the_pair",
+    "tree_of_units",
+    "decorated",
+    "waiting_at_the_gate",
+)
+
+
+@pytest.mark.parametrize("how", ["cancel", "anyio"])
+@pytest.mark.parametrize("story", STORIES)
+async def test_every_other_await_of_the_api(
+    world: World, hygiene: Hygiene, how: Way, story: str
+) -> None:
+    """Release, reacquire, inner units, decorated functions and the gate: the same promises."""
+    cuts = 0
+    async for cut in cancel_at_each_suspension(getattr(world, story), how=how):
+        assert cut.outcome == "cancelled", cut
+        cuts += 1
+        await hygiene.check_async()
+        if world.units:
+            await settled(world, hygiene)
+    await settled(world, hygiene)
+    assert world.committed >= 1
+    assert cuts >= 4
+
+
 @pytest.mark.parametrize("twice", [False, True])
 async def test_cancelled_at_each_turn_of_the_loop(
     world: World, hygiene: Hygiene, twice: bool

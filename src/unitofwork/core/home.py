@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakValueDictionary
@@ -29,6 +30,17 @@ from .unit import Unit
 
 _RESTORE = "unitofwork_restore"
 log = logging.getLogger("unitofwork.pool")
+
+
+def _set_or_drop(options: Mapping[str, Any], connection: Connection) -> None:
+    # SQLAlchemy's own way to set these at connect loses the connection if that is cancelled.
+    try:
+        connection.execution_options(**options)
+    except BaseException:
+        stop_query(connection, None)
+        connection.invalidate()
+        connection.close()
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +119,9 @@ class Home:
             return self.engine
         key = tuple(options.items())
         if key not in self._engines:
-            self._engines[key] = self.engine.execution_options(**options)
+            copy = self.engine.execution_options()
+            event.listen(copy, "engine_connect", functools.partial(_set_or_drop, options))
+            self._engines[key] = copy
         return self._engines[key]
 
     # --- the life of a unit, as far as the engine is concerned
