@@ -55,7 +55,13 @@ class Hold:
 
     def waiting_at(self) -> Place | None:
         """Where the owner is now, in the user's code."""
-        return places.position_in(self.stack())
+        return places.position_in(self.stack(), self.acquired_at)
+
+    def belongs_to(self, unit: Unit) -> None:
+        """The connection was taken for `unit`, perhaps by a helper task of its owner's."""
+        self.unit = unit
+        self.owner = ref(unit.owner)
+        self.owner_name = places.actor_name(unit.owner)
 
     def seen(self, now: float) -> Holder:
         """As the user sees it."""

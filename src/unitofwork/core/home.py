@@ -136,7 +136,7 @@ class Home:
         self._by_connection[connection] = unit
         hold = self.ledger.hold_of(connection)
         if hold is not None:
-            hold.unit = unit
+            hold.belongs_to(unit)
         restore = self.rules.begin(connection, unit.settings, unit.remaining())
         if restore is not None:
             connection.info[_RESTORE] = restore

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -87,10 +88,21 @@ def position_of(who: Actor) -> Place | None:
     return position_in(stack_of(who))
 
 
-def position_in(frames: list[FrameType]) -> Place | None:
-    """The innermost line of the user's in a stack."""
-    found = [place_of(frame) for frame in frames if not _library(frame)]
-    found = found or [place_of(frame) for frame in frames[:1]]
+def position_in(frames: list[FrameType], like: Place | None = None) -> Place | None:
+    """The innermost line of the user's in a stack; see `user_frame`."""
+    at = user_frame(frames, like)
+    return None if at is None else place_of(frames[at])
+
+
+def user_frame(frames: list[FrameType], like: Place | None = None) -> int | None:
+    """Which frame is the user's innermost: outside of installed packages, if there is one.
+
+    `like`: a line known as the user's; if it is in an installed package, that one is the user's.
+    """
+    own = None if like is None else _package(like.file)
+    candidates = [at for at, frame in enumerate(frames) if not _library(frame)]
+    sure = [at for at in candidates if _package(frames[at].f_code.co_filename) in (None, own)]
+    found = sure or candidates or ([0] if frames else [])
     return found[-1] if found else None
 
 
@@ -114,6 +126,10 @@ def stack_of(who: Actor, thread_id: int | None = None) -> list[FrameType]:
         if inner is not None:
             frames.append(inner)
         step = getattr(step, "cr_await", None) or getattr(step, "gi_yieldfrom", None)
+        if type(step).__name__ == "coroutine_wrapper":
+            # What `__await__` of a coroutine gives; it shows the coroutine in it to the collector
+            # only (aiohttp's `await session.get(url)` is such a one).
+            step = next(iter(gc.get_referents(step)), None)
     return frames
 
 

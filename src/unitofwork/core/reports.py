@@ -21,7 +21,11 @@ def held_while_waiting(hold: Hold, frames: list[FrameType]) -> HeldWhileWaitingW
     """Report a connection whose owner waits for something else than the database."""
     now = time.monotonic()
     seen = hold.seen(now)
-    waiting = "".join(f"\n    {_line(frame)}" for frame in frames[-8:])
+    start = places.user_frame(frames, hold.acquired_at) or 0
+    chain = [_line(frame) for frame in frames[start:]]
+    if len(chain) > 8:
+        chain = [chain[0], "...", *chain[-7:]]
+    waiting = "".join(f"\n    {line}" for line in chain)
     message = HeldWhileWaitingWarning(
         f"{_who(hold)} has held a connection for {seen.held_for:.2f} s, and has not used it for "
         f"{seen.idle_for:.2f} s.\n"
@@ -75,5 +79,5 @@ def _statement(hold: Hold) -> str:
 
 def _line(frame: FrameType) -> str:
     place = places.place_of(frame)
-    folder, file = os.path.split(place.file)
-    return f"{os.path.basename(folder)}/{file}:{place.line} {place.function}"
+    module = frame.f_globals.get("__name__", os.path.basename(place.file))
+    return f"{module}:{place.line} {place.function}"
