@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.support.hygiene import Hygiene
 from tests.support.probe import ServerProbe
+
 from unitofwork.testing.postgres import EmbeddedPostgres
 
 from .face import Face, create_tables, drive, sqlite_url
@@ -66,9 +66,7 @@ sqlite_face = face_fixture(["aiosqlite", "pysqlite"])
 
 def threads_fixture(names: list[str]) -> Any:
     @pytest.fixture(params=names)
-    def threads(
-        request: pytest.FixtureRequest, hygiene: Hygiene, tmp_path: Path
-    ) -> Iterator[Face]:
+    def threads(request: pytest.FixtureRequest, hygiene: Hygiene, tmp_path: Path) -> Iterator[Face]:
         face = build(request.param, request, hygiene, tmp_path)
         yield face
         try:

@@ -12,13 +12,13 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Engine, TextClause, create_engine, event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-
 from tests.support.hygiene import Hygiene
 from tests.support.probe import ServerProbe
+
 from unitofwork import AsyncUnitOfWork, UnitOfWork
 
 from .model import Base
@@ -29,8 +29,8 @@ async def result(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-class both:  # noqa: N801 - reads as a word: `async with both(uow()) as tx:`
-    """`async with` over a block of either face."""
+class both:
+    """A block of either face: `async with both(uow()) as tx:`."""
 
     def __init__(self, block: Any) -> None:
         self._block = block
@@ -40,7 +40,9 @@ class both:  # noqa: N801 - reads as a word: `async with both(uow()) as tx:`
         return await self._block.__aenter__() if self._is_async else self._block.__enter__()
 
     async def __aexit__(self, *error: Any) -> Any:
-        return await self._block.__aexit__(*error) if self._is_async else self._block.__exit__(*error)
+        return (
+            await self._block.__aexit__(*error) if self._is_async else self._block.__exit__(*error)
+        )
 
 
 def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -57,7 +59,7 @@ class Face:
     """A driver, sync or async, with a database of its own and an empty `item` and `part`."""
 
     #: By name: the driver in the URL, and whether the face is async.
-    ALL = {
+    ALL: ClassVar[dict[str, tuple[str, bool]]] = {
         "asyncpg": ("asyncpg", True),
         "psycopg": ("psycopg", True),
         "psycopg-sync": ("psycopg", False),

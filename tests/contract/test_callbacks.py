@@ -91,9 +91,7 @@ async def test_a_sync_unit_says_that_it_can_not_await(
     assert "async" in record.getMessage()
 
 
-async def test_one_that_fails_stops_no_other(
-    face: Face, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_one_that_fails_stops_no_other(face: Face, caplog: pytest.LogCaptureFixture) -> None:
     """It is reported in the log with its unit; the commit stands and the block does not raise."""
     seen: list[str] = []
 

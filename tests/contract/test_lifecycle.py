@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from unitofwork import ConfigurationError, Outcome
 
@@ -58,6 +58,20 @@ async def test_it_does_not_wait_for_ever(face: Face, caplog: pytest.LogCaptureFi
     await face.join(child)
 
 
+async def test_a_unit_that_outlives_it_closes_its_connection(face: Face) -> None:
+    """The pool that it came from is disposed: nobody else would close it."""
+    closed: list[Any] = []
+    for moment in ("close", "close_detached"):
+        event.listen(sync_engine(face.uow), moment, lambda *arguments: closed.append(arguments))
+    async with both(face.uow.lifespan(drain_timeout=0.05)):
+        child, seen = await start_unit(face, 0.3)
+    assert closed == []
+    await face.join(child)
+    assert seen[0].outcome is Outcome.COMMITTED
+    assert len(closed) == 1
+    assert face.names() == ["one"]
+
+
 async def test_new_units_are_refused(face: Face) -> None:
     """While the end waits, and after it: with the reason, by the block and the decorator."""
 
@@ -70,7 +84,7 @@ async def test_new_units_are_refused(face: Face) -> None:
 
     async def attempt() -> None:
         for call in (lambda: both(face.uow()).__aenter__(), lambda: result(decorated())):
-            with pytest.raises(ConfigurationError, match="shut down") as caught:
+            with pytest.raises(ConfigurationError, match="lifespan") as caught:
                 await call()
             refused.append(caught.value)
 

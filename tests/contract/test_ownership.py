@@ -169,26 +169,32 @@ async def test_gather_on_one_transaction_is_refused(async_face: Face) -> None:
         assert kinds == [False, True]
 
 
-@pytest.mark.parametrize("use", ["flush", "savepoint", "nested", "get", "begin_nested"])
-async def test_every_use_waits_its_turn(face: Face, use: str) -> None:
+async def test_every_use_waits_its_turn(face: Face) -> None:
     """Not only statements: whatever reaches the connection is refused while it is busy."""
+
+    async def flush(tx: Any) -> None:
+        tx.add(Item(id=1, name="one"))
+        await result(tx.flush())
+
+    async def savepoint(tx: Any) -> None:
+        async with both(tx.savepoint()):
+            pass
+
+    async def nested(tx: Any) -> None:
+        async with both(face.uow(propagation="nested")):
+            pass
+
+    async def get(tx: Any) -> None:
+        await result(tx.get(Item, 1))
+
+    async def begin_nested(tx: Any) -> None:
+        await result(tx.begin_nested())
+
     async with both(face.uow()) as tx:
         child = await start_first_query(face, tx)
-        with pytest.raises(ConcurrentUseError):
-            match use:
-                case "flush":
-                    tx.add(Item(id=1, name="one"))
-                    await result(tx.flush())
-                case "savepoint":
-                    async with both(tx.savepoint()):
-                        pass
-                case "nested":
-                    async with both(face.uow(propagation="nested")):
-                        pass
-                case "get":
-                    await result(tx.get(Item, 1))
-                case "begin_nested":
-                    await result(tx.begin_nested())
+        for use in (flush, savepoint, nested, get, begin_nested):
+            with pytest.raises(ConcurrentUseError):
+                await use(tx)
         await face.join(child)
         tx.set_rollback_only()
 

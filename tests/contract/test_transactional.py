@@ -10,7 +10,6 @@ from sqlalchemy import text
 
 from unitofwork import (
     CURRENT,
-    ConfigurationError,
     Outcome,
     PropagationError,
     SilentRollbackError,

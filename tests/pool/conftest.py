@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-
 from tests.support.hygiene import Hygiene
 from tests.support.probe import ServerProbe
+
 from unitofwork.testing.postgres import EmbeddedPostgres
 
+from .model import ROWS, create_tables
 from .pool_face import DRIVERS, PoolFace
 
 
@@ -40,3 +41,22 @@ def face_fixture(names: list[str]) -> Any:
 face = face_fixture(list(DRIVERS))
 async_face = face_fixture([name for name in DRIVERS if PoolFace.ALL[name][1]])
 sync_face = face_fixture([name for name in DRIVERS if not PoolFace.ALL[name][1]])
+
+
+@pytest.fixture(scope="session")
+def tables(postgres: EmbeddedPostgres) -> None:
+    create_tables(postgres.url("psycopg"))
+
+
+@pytest.fixture
+def rows(tables: None, probe: ServerProbe) -> None:
+    """The tables of `model`, with the rows that are listed there."""
+    for statement in ROWS.split(";"):
+        if statement.strip():
+            probe.execute(statement)
+
+
+@pytest.fixture
+def bank(face: PoolFace, rows: None) -> Any:
+    """A unit of work over a pool of two, and the rows."""
+    return face.make(pool_size=2)

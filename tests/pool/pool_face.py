@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
-
 from tests.contract.face import Face, both, checked_out, drive, pool_events, result, statements
+
 from unitofwork import AsyncUnitOfWork, UnitOfWork
 
 __all__ = ["LONG", "PoolFace", "both", "checked_out", "line", "pool_events", "result", "statements"]
@@ -31,12 +31,13 @@ Work = Callable[[], Coroutine[Any, Any, Any]]
 class PoolFace(Face):
     """A driver and its face over PostgreSQL."""
 
-    def gated(self, *, max_waiting: Any = None, shedding: Any = None, **engine_options: Any) -> Any:
-        """A unit of work over an engine made with exactly these options."""
+    def gated(self, **options: Any) -> Any:
+        """A unit of work over an engine made with exactly these options; those of ours are its."""
         make: Any = create_async_engine if self.is_async else create_engine
         kind: Any = AsyncUnitOfWork if self.is_async else UnitOfWork
-        engine = self._hygiene.watch(make(self.url, **engine_options))
-        uow = kind(engine, max_waiting=max_waiting, shedding=shedding)
+        ours = ("max_waiting", "shedding", "hold_warning", "external_awaits")
+        of_uow = {name: options.pop(name) for name in ours if name in options}
+        uow = kind(self._hygiene.watch(make(self.url, **options)), **of_uow)
         self._made.append(uow)
         return uow
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-
 from tests.support.proxy import Proxy
+
 from unitofwork import AcquireTimeoutError, UnitTimeoutError
 
 from .pool_face import PoolFace, both, line, one
@@ -130,23 +130,6 @@ async def test_all_permits_or_none(face: PoolFace) -> None:
     async with both(uow(acquire_timeout=0.1)) as tx:
         await one(tx)
     await guest.leave()
-
-
-async def test_a_raw_connection_is_named_too(face: PoolFace) -> None:
-    """Where connections taken beside units keep a unit from its own, the report has them."""
-    uow = face.make(pool_size=1, pool_timeout=0.5)
-    raw = both(uow.engine.connect())
-    await raw.__aenter__()
-    (holder,) = uow.holders()
-    assert holder.unit is None
-    # The gate doesn't count it; the pool's own timeout is what ends the wait.
-    with pytest.raises(Exception) as caught:
-        async with both(uow(acquire_timeout=0.5)) as tx:
-            await one(tx)
-    await raw.__aexit__(None, None, None)
-    assert isinstance(caught.value, AcquireTimeoutError), repr(caught.value)
-    assert [holder.unit for holder in caught.value.holders] == [None]
-    assert caught.value.holders[0].acquired_at.file == __file__
 
 
 async def test_unreachable_is_told_apart(face: PoolFace, proxy: Proxy) -> None:

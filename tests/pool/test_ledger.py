@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-
 from tests.support.proxy import Proxy
+
 from unitofwork import CommitUnknownError
 
 from .pool_face import PoolFace, both, line, one, sleep_in_database, statements
@@ -67,7 +67,9 @@ async def test_a_unit_is_in_it_from_its_first_statement(face: PoolFace) -> None:
         (holder,) = uow.holders()
         assert holder.unit == "counted"
         assert holder.acquired_at.file == __file__
-        assert holder.acquired_at.line == line(__file__, "unit" if face.is_async else "unit in sync")
+        assert holder.acquired_at.line == line(
+            __file__, "unit" if face.is_async else "unit in sync"
+        )
         assert holder.last_statement == "SELECT /* first */ 1"
         assert 0 <= holder.idle_for <= holder.held_for < 20
     assert uow.holders() == []
@@ -130,7 +132,7 @@ async def test_a_failed_statement_is_over(face: PoolFace) -> None:
     """An error ends the statement: the holder idles from then on."""
     uow = face.make(pool_size=1)
     async with both(uow.engine.connect()) as connection:
-        with pytest.raises(Exception, match="(?i)division by zero"):
+        with pytest.raises(Exception, match=r"(?i)division by zero"):
             await one_of(connection, "SELECT 1 / 0")
         await face.pause(0.05)
         (holder,) = uow.holders()

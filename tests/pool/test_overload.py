@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.contract.face import drive
+
 from unitofwork import AcquireTimeoutError
 from unitofwork.policies.shedding import Shedding
 
@@ -95,7 +96,7 @@ async def test_overload_is_shed(face: PoolFace) -> None:
 
 
 async def test_a_short_burst_loses_nothing(face: PoolFace) -> None:
-    """A line that is worked off in less than the interval is no overload, however long its waits."""
+    """A line that is worked off within the interval is no overload, however long its waits."""
     uow = face.gated(pool_size=POOL, max_overflow=0, shedding=SHEDDING)
     await face.warm(uow, POOL)
     log = Log()

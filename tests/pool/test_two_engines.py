@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from unitofwork import NestedUnitError, Outcome
 
 from .pool_face import PoolFace, both, line, one
@@ -63,13 +65,12 @@ async def test_against_the_order_one_does_not_wait(face: PoolFace) -> None:
         gong.ring()
         await face.until(lambda: second.stats().waiting == 1)
         began = time.perf_counter()
-        try:
+        with pytest.raises(NestedUnitError) as caught:
             async with both(first()):  # refused
                 raise AssertionError("was admitted")
-        except NestedUnitError as error:
-            assert error.inner_opened_at is not None
-            assert error.inner_opened_at.line == line(__file__, "refused")
-            assert error.inner_opened_at.file == __file__
+        inside = caught.value.inner_opened_at
+        assert inside is not None
+        assert (inside.file, inside.line) == (__file__, line(__file__, "refused"))
         assert time.perf_counter() - began < 1
         await one(tx)
     await face.join(child)

@@ -95,7 +95,9 @@ class Proxy(Controls):
 
         - `cut_before`: the message doesn't arrive; both sides are reset.
         - `cut_after`: it arrives. One to the server is acted on, and when the server has said
-          so, both sides are reset; nothing of the answer comes through.
+          so, by its ReadyForQuery, both sides are reset; nothing of the answer comes through.
+          (asyncpg prepares a statement without asking for that one: match a value, not the
+          text, or any COMMIT, which isn't prepared.)
         - `drop`: the message doesn't arrive; what follows does.
         - `blackhole`: from this message on nothing arrives on this connection, either way.
         """

@@ -1,0 +1,1 @@
+"""Benchmarks, side by side in one run: `nox -s bench`, or `python -m benchmarks --quick`."""

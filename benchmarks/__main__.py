@@ -1,0 +1,62 @@
+"""Runs the benchmarks, all or those named, and writes the report."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from unitofwork.testing.postgres import EmbeddedPostgres
+
+from . import external_calls, ledger_cost, overhead, round_trips
+from .harness import Section
+from .model import create_tables
+from .report import report
+
+SCRIPTS = {
+    "round_trips": round_trips,
+    "overhead": overhead,
+    "ledger_cost": ledger_cost,
+    "external_calls": external_calls,
+}
+
+
+async def run(names: list[str], quick: bool) -> list[Section]:
+    """One section for each script, all on one server."""
+    sections = []
+    with EmbeddedPostgres(18, {"max_connections": 200}) as server:
+        create_tables(server)
+        for name in names:
+            began = time.perf_counter()
+            sections.append(await SCRIPTS[name].measure(server, quick))
+            print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    return sections
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of: {', '.join(SCRIPTS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="in under two minutes")
+    parser.add_argument("--output", type=Path, help="the report; REPORT.md after a full run")
+    asked = parser.parse_args()
+    unknown = set(asked.names) - set(SCRIPTS)
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    load, began = os.getloadavg()[0], time.perf_counter()
+    sections = asyncio.run(run(asked.names or list(SCRIPTS), asked.quick))
+    text = report(sections, asked.quick, load, time.perf_counter() - began)
+    # A quick look, or a part, does not overwrite the report that is kept.
+    whole = not asked.names and not asked.quick
+    output = asked.output or (Path(__file__).with_name("REPORT.md") if whole else None)
+    if output is None:
+        print(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+        print(f"written: {output.name}")
+
+
+if __name__ == "__main__":
+    main()

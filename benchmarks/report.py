@@ -1,0 +1,74 @@
+"""The report: machine and versions, the targets that were met or missed, then the tables."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from .harness import Section, table
+
+PACKAGES = ("sqlalchemy", "asyncpg", "psycopg", "greenlet", "anyio")
+
+
+def report(sections: Sequence[Section], quick: bool, load: float, seconds: float) -> str:
+    """Markdown. `load`: of the machine before the run; `seconds`: that it took."""
+    now = datetime.datetime.now(datetime.UTC)
+    parts = [
+        "# Benchmarks",
+        "Written by `python -m benchmarks`; README.md in this folder says how it measures.",
+        "\n".join(
+            [
+                f"- {now:%Y-%m-%d %H:%M} UTC, {'quick ' if quick else ''}run of {seconds:.0f} s",
+                f"- {_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; "
+                f"load average {load:.2f} before the run, {os.getloadavg()[0]:.2f} after it",
+                f"- Python {platform.python_version()}, "
+                + ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES),
+                f"- unitofwork at commit {_commit()}",
+                "- PostgreSQL 18 on loopback with `fsync` off: statements and commits are as fast "
+                "as can be, which makes what the client adds look as large as can be",
+                "- the machine is shared with others: compare within a table only",
+            ]
+        ),
+        "## Targets",
+        *_targets(sections),
+    ]
+    for section in sections:
+        parts += [f"## {section.title}", *section.text]
+    return "\n\n".join(parts) + "\n"
+
+
+def _targets(sections: Sequence[Section]) -> list[str]:
+    targets = [target for section in sections for target in section.targets]
+    met = sum(not missed for _, _, missed in targets)
+    rows = [(what, found, missed or "met") for what, found, missed in targets]
+    return [
+        f"{met} of {len(targets)} met by all their figures. Nothing fails by a target.",
+        table(("target", "found", "missed"), rows),
+    ]
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    here = Path(__file__).parent.parent
+    commands = (["git", "rev-parse", "--short", "HEAD"], ["git", "status", "--porcelain", "src"])
+    try:
+        commit, changes = (
+            subprocess.run(each, cwd=here, capture_output=True, text=True, check=True).stdout
+            for each in commands
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.strip() + (" with changes" if changes.strip() else "")
