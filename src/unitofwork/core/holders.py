@@ -33,6 +33,8 @@ class Hold:
     last_statement: str | None = None
     #: When the last statement ended, or the checkout if there was none; None during one.
     idle_since: float | None = field(default_factory=time.monotonic)
+    #: When the watch last saw the owner inside a database call.
+    busy_at: float = 0.0
     reported: bool = False
 
     @classmethod

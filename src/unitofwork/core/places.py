@@ -26,6 +26,8 @@ _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = tuple(f"{os.sep}{folder}{os.sep}" for folder in ("site-packages", "dist-packages"))
 _POOL_QUEUE = os.path.join("sqlalchemy", "util", "queue.py")
+#: Has asyncio.wait_for under another name on Python 3.11.
+_WAIT_FOR = os.path.join("sqlalchemy", "util", "compat.py")
 _EVENT_LOOP = asyncio.events.__file__
 _is_library: dict[str, bool] = {}
 
@@ -167,6 +169,8 @@ def in_pool_wait(frames: list[FrameType]) -> bool:
         name = frame.f_code.co_filename
         if name.endswith(_POOL_QUEUE):
             return True
+        if name.endswith(_WAIT_FOR):
+            continue
         if _package(name) is not None or not name.startswith(_STANDARD_LIBRARY):
             # Below greenlet_spawn an await of the pool's queue is asyncio's own, a driver's isn't.
             return frame.f_code.co_name == "greenlet_spawn" and frame is not frames[-1]

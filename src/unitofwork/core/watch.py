@@ -60,13 +60,17 @@ class Watch:
 
     def _look(self, hold: Hold) -> None:
         idle_since = hold.idle_since
-        idle_for = None if idle_since is None else time.monotonic() - idle_since
-        gone = hold.owner_is_gone()
-        if not gone and (idle_for is None or idle_for < self._rules.hold_warning):
-            return
         frames = hold.stack()
+        in_database_call = places.in_database_call(frames)
+        now = time.monotonic()
+        if in_database_call:
+            # Fetching a large result is no statement of its own: remember that it was at work.
+            hold.busy_at = now
+        idle_for = None if idle_since is None else now - max(idle_since, hold.busy_at)
         sight = Sight(
-            idle_for=idle_for, owner_is_gone=gone, in_database_call=places.in_database_call(frames)
+            idle_for=idle_for,
+            owner_is_gone=hold.owner_is_gone(),
+            in_database_call=in_database_call,
         )
         match judge(sight, self._rules.hold_warning):
             case Verdict.LEAKED:
