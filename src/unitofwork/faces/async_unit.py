@@ -72,10 +72,19 @@ class AsyncTransaction(UnitView, AsyncSession):
 
     async def release(self, *, commit: bool = False) -> None:
         """The first half of `released()`, for code that can't use a block."""
-        # Half a release would leave the connection to no one: it is not interrupted.
         self.unit.check_usable()
-        place = caller()
-        await run_to_end(self.run_sync(lambda _: release(self.sync_session, commit, place)))
+        # Half a release would leave the connection to no one: it is not interrupted.
+        await run_to_end(self._release(commit, caller()))
+
+    async def _release(self, commit: bool, place: Place) -> None:
+        limit = asyncio.timeout(_patience(self.unit, rolls_back=not commit))
+        try:
+            async with limit:
+                await self.run_sync(lambda _: release(self.sync_session, commit, place))
+        except TimeoutError as late:
+            if limit.expired() and self.unit.outcome is Outcome.UNKNOWN:
+                raise commit_unknown(self.unit) from late
+            raise
 
     async def reacquire(self, *, recheck: Recheck = "raise") -> None:
         """The second half of `released()`. Raises `StaleReadError`, `AcquireTimeoutError`."""
@@ -259,21 +268,34 @@ class AsyncUnit(Block):
     async def _finish(self, error: BaseException | None) -> None:
         unit: Unit = self.unit
         rolls_back = error is not None or unit.must_roll_back()
+        limit = asyncio.timeout(_patience(unit, rolls_back))
         try:
-            async with asyncio.timeout(self._patience(rolls_back)):
+            async with limit:
                 await unit.tx.run_sync(finish, error)
         except TimeoutError as late:
-            if unit.outcome is Outcome.UNKNOWN:
-                raise commit_unknown(unit) from late
-            log.warning("unit %r: the server did not answer ROLLBACK", unit.name)
+            if not limit.expired():
+                raise  # UnitTimeoutError, or the driver's own
+            self._server_did_not_answer(error, late)
         finally:
             await call_back(unit)
 
-    def _patience(self, rolls_back: bool) -> float | None:
-        if rolls_back:
-            return END_TIMEOUT
-        remaining = self.unit.remaining()
-        return None if remaining is None else max(remaining, END_TIMEOUT)
+    def _server_did_not_answer(self, error: BaseException | None, late: TimeoutError) -> None:
+        """The connection was closed instead; raise what the caller would not learn otherwise."""
+        unit = self.unit
+        log.warning("unit %r: the server did not answer at its end", unit.name)
+        if unit.outcome is Outcome.UNKNOWN:
+            raise commit_unknown(unit) from late
+        if error is not None or unit.rollback_only or unit.outcome is Outcome.COMMITTED:
+            return
+        raise unit.silent_rollback(unit.doom) if unit.doom is not None else late
+
+
+def _patience(unit: Unit, rolls_back: bool) -> float | None:
+    """Seconds that the server gets for the end of a transaction."""
+    if rolls_back:
+        return END_TIMEOUT
+    remaining = unit.remaining()
+    return None if remaining is None else max(remaining, END_TIMEOUT)
 
 
 async def admit(unit: Unit) -> None:
