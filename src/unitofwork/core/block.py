@@ -77,10 +77,9 @@ class Block:
             name=self._name or f"{os.path.basename(place.file)}:{place.line}",
             opened_at=place,
             owner=places.actor(),
-            ancestor=outer,
         )
         self._home.remember(self.unit)
-        current.enter(self.unit)
+        self.unit.link = current.enter(self.unit)
 
     def _not_begun(self) -> None:
         """The unit was opened, but could not begin: there is nothing to end."""
@@ -109,7 +108,7 @@ class Block:
     def _left(self, error: BaseException | None = None) -> None:
         """The last step of every exit; `error`: what left the block."""
         if self._decision is Decision.OPEN:
-            current.leave(self.unit)
+            current.leave(self.unit.link)
         else:
             self.unit.timeout, self.unit.deadline = self._outer_timeout
 

@@ -11,40 +11,61 @@ from . import places
 if TYPE_CHECKING:
     from .unit import Unit
 
-_innermost: ContextVar[Unit | None] = ContextVar("unitofwork_innermost", default=None)
+
+class Link:
+    """A unit as a context remembers it, until it ends.
+
+    Contexts are copied by every task and callback that is begun in a unit, and live as long as
+    those do; for asyncpg's sockets that is as long as the connection. They must not keep the unit.
+    """
+
+    __slots__ = ("outer", "unit")
+
+    def __init__(self, unit: Unit, outer: Link | None) -> None:
+        self.unit: Unit | None = unit
+        self.outer = outer
 
 
-def enter(unit: Unit) -> None:
-    """Make `unit` the innermost one."""
-    _innermost.set(unit)
+_innermost: ContextVar[Link | None] = ContextVar("unitofwork_innermost", default=None)
 
 
-def leave(unit: Unit) -> None:
-    """Take `unit` off again, if it is on top here.
+def enter(unit: Unit) -> Link:
+    """Make `unit` the innermost one; the link is to be cut when it ends."""
+    link = Link(unit, next(_links(), None))
+    _innermost.set(link)
+    return link
+
+
+def leave(link: Link | None) -> None:
+    """Take a unit off again, if it is on top here.
 
     The end may run in another context than the beginning (an async generator finalised by the
-    event loop), so a `ContextVar` token would be refused there; ended units are passed over below.
+    event loop), so a `ContextVar` token would be refused there; cut links are passed over below.
     """
-    if _innermost.get() is unit:
-        _innermost.set(unit.ancestor)
+    if link is not None and _innermost.get() is link:
+        _innermost.set(link.outer)
+
+
+def _links() -> Iterator[Link]:
+    link = _innermost.get()
+    while link is not None:
+        if link.unit is not None:
+            yield link
+        link = link.outer
 
 
 def ancestors() -> Iterator[Unit]:
     """The running units around this code, innermost first; also those of the task that made us."""
-    unit = _innermost.get()
-    while unit is not None:
-        if not unit.ended:
-            yield unit
-        unit = unit.ancestor
+    for link in _links():
+        if link.unit is not None:
+            yield link.unit
 
 
 def own() -> Iterator[Unit]:
     """Those of `ancestors()` that this very task (thread) opened."""
-    unit = _innermost.get()
-    if unit is None:
+    if _innermost.get() is None:
         return
     here = places.actor()
-    while unit is not None:
-        if not unit.ended and unit.owner is here:
+    for unit in ancestors():
+        if unit.owner is here:
             yield unit
-        unit = unit.ancestor

@@ -26,6 +26,7 @@ from . import admission, places
 if TYPE_CHECKING:
     from .admission import Tree
     from .attempts import Story
+    from .current import Link
     from .home import Home
     from .reads import ReadRow
 
@@ -53,14 +54,14 @@ class Unit:
         name: str,
         opened_at: Place,
         owner: places.Actor,
-        ancestor: Unit | None,
     ) -> None:
         self.home = home
         self.settings = settings
         self.name = name
         self.opened_at = opened_at
         self.owner: places.Actor = owner
-        self.ancestor = ancestor
+        #: How contexts know the unit while it runs.
+        self.link: Link | None = None
         self.outcome = Outcome.PENDING
         self.ended = False
         #: Seconds, and the moment on the monotonic clock that they end at; a joined block may
@@ -282,6 +283,10 @@ class Unit:
             self.ended = True
             self.home.forget(self)
             admission.leave(self)
+            if self.link is not None:
+                self.link.unit = None
+            self.tx = None
+            self.loaded, self.rows_read = [], []
             log.debug("unit %r %s", self.name, outcome.value)
 
     def callbacks_due(self) -> list[Callback]:

@@ -342,7 +342,7 @@ async def _took(timer: asyncio.Timeout, error: BaseException | None) -> bool:
 
 async def call_back(unit: Unit) -> None:
     """Run the callbacks that the outcome asks for, in order; one that fails stops no other."""
-    current.leave(unit)
+    current.leave(unit.link)
     for callback in unit.callbacks_due():
         try:
             result = callback()

@@ -134,7 +134,7 @@ class SyncUnit(Block):
 
 def call_back(unit: Unit) -> None:
     """Run the callbacks that the outcome asks for, in order; one that fails stops no other."""
-    current.leave(unit)
+    current.leave(unit.link)
     for callback in unit.callbacks_due():
         try:
             result = callback()
