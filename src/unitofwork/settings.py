@@ -25,11 +25,12 @@ class UnitSettings:
     lock_timeout: float | None = None
     statement_timeout: float | None = None
     connections: int | None = None
+    confirm_commit: bool | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("isolation", self.isolation, get_args(IsolationLevel))
-        for flag in ("read_only", "deferrable"):
+        for flag in ("read_only", "deferrable", "confirm_commit"):
             _check_flag(flag, getattr(self, flag))
         for seconds in ("timeout", "acquire_timeout", "lock_timeout", "statement_timeout"):
             _check_seconds(seconds, getattr(self, seconds))

@@ -44,6 +44,7 @@ class Options(TypedDict, total=False):
     lock_timeout: float | None
     statement_timeout: float | None
     connections: int | None
+    confirm_commit: bool | None
     name: str | None
 
 

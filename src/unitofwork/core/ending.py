@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from ..errors import CommitUnknownError
 from ..policies.outcome import after_failed_commit
 from ..types import Outcome
+from .settling import NOTHING_WRITTEN, settle
 from .soundness import unsound
 from .stopping import stop_query
 from .transaction import CoreTransaction
@@ -83,6 +84,8 @@ def commit_transaction(tx: CoreTransaction) -> None:
         while has_pending_changes(tx):
             tx.flush()
         if unit.connection is not None:
+            if unit.settings.confirm_commit:
+                unit.transaction_id = rules.transaction_id(unit.connection) or NOTHING_WRITTEN
             unit.commit_was_sent = not rules.is_closed(unit.connection)
         Session.commit(tx)
     except BaseException as error:
@@ -110,6 +113,10 @@ def _commit_failed(tx: CoreTransaction, error: BaseException) -> None:
         except Exception as failed:
             connection.invalidate(failed)
     _return_connection(tx, connection)
+    if unit.outcome is Outcome.UNKNOWN and isinstance(error, Exception):
+        unit.outcome = settle(unit)
+        if unit.outcome is Outcome.COMMITTED:
+            return
     unit.end(unit.outcome)
     if unit.outcome is Outcome.UNKNOWN and isinstance(error, Exception):
         raise commit_unknown(unit) from error

@@ -51,7 +51,13 @@ class Rules:
     shedding: Shedding | None = None
 
 
-MakeGate = Callable[[int, Rules], Gate]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """How the face of an engine waits: the only thing that the core asks of it."""
+
+    gate: Callable[[int, Rules], Gate]
+    #: For some seconds, from inside of SQLAlchemy's sync code.
+    pause: Callable[[float], None]
 
 
 class Home:
@@ -61,7 +67,7 @@ class Home:
     _making = threading.Lock()
     _ranks = itertools.count()
 
-    def __init__(self, engine: Engine, make_gate: MakeGate, admission: Rules) -> None:
+    def __init__(self, engine: Engine, waiting: Waiting, admission: Rules) -> None:
         self.engine = engine
         #: The order in which a tree of units may wait for several engines.
         self.rank = next(self._ranks)
@@ -75,14 +81,15 @@ class Home:
         self.ended: Counter[Outcome] = Counter()
         self._by_connection: dict[Connection, Unit] = {}
         self._engines: dict[tuple[Any, ...], Engine] = {}
-        self._make_gate = make_gate
+        self._waiting = waiting
+        self.pause = waiting.pause
         self._gate: tuple[Pool, Gate | None] | None = None
         event.listen(engine, "handle_error", self._on_error)
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "checkin", self._on_checkin)
 
     @classmethod
-    def of(cls, engine: Engine, make_gate: MakeGate, admission: Rules | None) -> Home:
+    def of(cls, engine: Engine, waiting: Waiting, admission: Rules | None) -> Home:
         """The home of `engine`; copies made by `execution_options` share it with their origin.
 
         Raises `ConfigurationError` if it is there already with another rule of admission.
@@ -92,7 +99,7 @@ class Home:
             # is kept alive by the engine's listeners, so the id can't be another's.
             home = cls._homes.get(id(engine.dialect))
             if home is None:
-                home = cls(engine, make_gate, admission or Rules())
+                home = cls(engine, waiting, admission or Rules())
                 cls._homes[id(engine.dialect)] = home
         if admission is not None and admission != home.admission:
             raise ConfigurationError(
@@ -108,7 +115,7 @@ class Home:
         if self._gate is None or self._gate[0] is not pool:
             # engine.dispose() makes a new pool: its gate knows nothing of those still out.
             capacity = capacity_of(pool)
-            made = None if capacity is None else self._make_gate(capacity, self.admission)
+            made = None if capacity is None else self._waiting.gate(capacity, self.admission)
             self._gate = (pool, made)
         return self._gate[1]
 

@@ -74,6 +74,7 @@ def _back_to_the_start(unit: Unit) -> None:
     admission.leave(unit)
     unit.outcome = Outcome.PENDING
     unit.commit_was_sent = False
+    unit.transaction_id = None
     unit.connection_was_lent = False
     unit.failed_statement = None
     unit.unsaved.clear()

@@ -28,6 +28,17 @@ def is_full(home: Home) -> bool:
     return capacity is not None and home.ledger.count() >= capacity
 
 
+def wait_for_room(unit: Unit) -> None:
+    """Wait until the pool has a connection left; raises as `must_wait` does."""
+    since = time.monotonic()
+    unit.is_waiting = True
+    try:
+        while must_wait(unit, since):
+            unit.home.pause(PAUSE)
+    finally:
+        unit.is_waiting = False
+
+
 def must_wait(unit: Unit, since: float) -> bool:
     """Whether to look again after `PAUSE`; `since`: the first look, on the monotonic clock.
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import ConfigurationError, TransactionStateError
 from ..types import Outcome
-from .room import is_full
+from .room import is_full, wait_for_room
 from .savepoint import Savepoint
 from .unit import Callback, Unit
 
@@ -92,8 +92,8 @@ class CoreTransaction(UnitView, Session):
         """The unit's engine, for whatever is mapped. Raises where no statement may be sent."""
         unit = self.unit
         unit.check_usable()
-        if unit.connection is None and unit.wait_for_room is not None and is_full(unit.home):
-            unit.wait_for_room(unit)
+        if unit.connection is None and is_full(unit.home):
+            wait_for_room(unit)
         return self._engine
 
     def connection(self, *args: Any, **kwargs: Any) -> Connection:

@@ -74,13 +74,13 @@ class Unit:
         self.tx: Any = None
         #: In line for a connection: at the gate, or for room in the pool.
         self.is_waiting = False
-        #: Called before the first statement where the pool is full; waits as the face does.
-        self.wait_for_room: Callable[[Unit], None] | None = None
         #: The connection from the first statement on.
         self.connection: Connection | None = None
         #: The user asked for the connection itself: statements may have failed unseen there.
         self.connection_was_lent = False
         self.commit_was_sent = False
+        #: By which the server knows the transaction, if the unit has learnt it before COMMIT.
+        self.transaction_id: str | None = None
         #: The first failed statement since the transaction was last known to be sound.
         self.failed_statement: Failure | None = None
         #: A joined block that failed; the unit must not commit the half of its work.

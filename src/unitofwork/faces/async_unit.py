@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.util import await_only
 
-from ..core import admission, current, room
+from ..core import admission, current
 from ..core.block import Block
 from ..core.cancellation import run_to_end
 from ..core.ending import commit_unknown, finish, has_pending_changes, needs_database
@@ -193,7 +191,6 @@ class AsyncUnit(Block):
                 self._timer = await asyncio.timeout(unit.remaining()).__aenter__()
             await admit(unit)
             unit.tx = tx = AsyncTransaction(self.engine, unit=unit)
-            unit.wait_for_room = wait_for_room
         except BaseException as error:
             self._not_begun()
             if self._timer is not None and await _took(self._timer, error):
@@ -314,21 +311,6 @@ async def admit(unit: Unit) -> None:
         finally:
             unit.is_waiting = False
     admission.grant(unit, gate)
-
-
-def wait_for_room(unit: Unit) -> None:
-    """Wait, in SQLAlchemy's greenlet, until the pool has a connection left. See core/room.py."""
-    await_only(_room(unit))
-
-
-async def _room(unit: Unit) -> None:
-    since = time.monotonic()
-    unit.is_waiting = True
-    try:
-        while room.must_wait(unit, since):  # noqa: ASYNC110 - a checkin tells nobody
-            await asyncio.sleep(room.PAUSE)
-    finally:
-        unit.is_waiting = False
 
 
 async def _took(timer: asyncio.Timeout, error: BaseException | None) -> bool:

@@ -10,9 +10,10 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from ..core.attempts import Arguments
-from ..core.home import Rules
+from ..core.home import Rules, Waiting
 from ..core.places import place_of
 from ..core.retried import effective, split_options
 from ..core.watch import ExternalAwaits, WatchRules
@@ -32,6 +33,11 @@ def _gate(capacity: int, rules: Rules) -> AsyncGate:
     return AsyncGate(capacity, max_waiting=rules.max_waiting, shedding=rules.shedding)
 
 
+def _pause(seconds: float) -> None:
+    await_only(asyncio.sleep(seconds))
+
+
+_WAITING = Waiting(gate=_gate, pause=_pause)
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,7 +67,7 @@ class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
                 "make one with create_async_engine(), or use UnitOfWork for a sync Engine.",
             )
         watch = WatchRules(hold_warning=hold_warning, external_awaits=external_awaits)
-        super().__init__(engine, engine.sync_engine, _gate, max_waiting, shedding, watch)
+        super().__init__(engine, engine.sync_engine, _WAITING, max_waiting, shedding, watch)
 
     @classmethod
     def from_url(cls, url: str | URL, **engine_options: Any) -> Self:

@@ -11,7 +11,7 @@ from weakref import WeakSet
 from sqlalchemy import Engine
 
 from ..core import current
-from ..core.home import Home, MakeGate, Rules
+from ..core.home import Home, Rules, Waiting
 from ..core.watch import Watch, WatchRules
 from ..errors import ConfigurationError
 from ..policies.shedding import Shedding
@@ -34,7 +34,7 @@ class UnitsOfEngine(Generic[E]):
         self,
         engine: E,
         sync_engine: Engine,
-        make_gate: MakeGate,
+        waiting: Waiting,
         max_waiting: int | None,
         shedding: Shedding | None,
         watch: WatchRules,
@@ -45,7 +45,7 @@ class UnitsOfEngine(Generic[E]):
         asked = max_waiting is not None or shedding is not None
         try:
             rules = Rules(max_waiting=max_waiting, shedding=shedding) if asked else None
-            self._home = Home.of(sync_engine, make_gate, rules)
+            self._home = Home.of(sync_engine, waiting, rules)
             self._home.gate()
         except ValueError as error:
             raise ConfigurationError(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from ..core import admission, room
+from ..core import admission
 from ..core.places import caller
 from ..core.reads import Recheck
 from ..core.release import check_recheck, check_released, release, resume
@@ -100,14 +99,3 @@ def admit(unit: Unit) -> None:
     finally:
         unit.is_waiting = False
     admission.grant(unit, gate)
-
-
-def wait_for_room(unit: Unit) -> None:
-    """Wait until the pool has a connection left. See core/room.py."""
-    since = time.monotonic()
-    unit.is_waiting = True
-    try:
-        while room.must_wait(unit, since):
-            time.sleep(room.PAUSE)
-    finally:
-        unit.is_waiting = False

@@ -17,7 +17,7 @@ from ..core.unit import Unit
 from ..policies.propagation import Decision
 from ..settings import UnitSettings
 from ..types import Place
-from .sync_transaction import Transaction, admit, wait_for_room
+from .sync_transaction import Transaction, admit
 
 log = logging.getLogger("unitofwork.unit")
 
@@ -57,7 +57,6 @@ class SyncUnit(Block):
         try:
             admit(unit)
             unit.tx = tx = Transaction(self.engine, unit=unit)
-            unit.wait_for_room = wait_for_room
         except BaseException:
             self._not_begun()
             raise

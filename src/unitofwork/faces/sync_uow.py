@@ -12,7 +12,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
 
 from ..core.attempts import Arguments
-from ..core.home import Rules
+from ..core.home import Rules, Waiting
 from ..core.places import place_of
 from ..core.retried import effective, split_options
 from ..core.watch import ExternalAwaits, WatchRules
@@ -32,6 +32,7 @@ def _gate(capacity: int, rules: Rules) -> SyncGate:
     return SyncGate(capacity, max_waiting=rules.max_waiting, shedding=rules.shedding)
 
 
+_WAITING = Waiting(gate=_gate, pause=time.sleep)
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,7 +62,7 @@ class UnitOfWork(UnitsOfEngine[Engine]):
                 "make one with create_engine(), or use AsyncUnitOfWork for an AsyncEngine.",
             )
         watch = WatchRules(hold_warning=hold_warning, external_awaits=external_awaits)
-        super().__init__(engine, engine, _gate, max_waiting, shedding, watch)
+        super().__init__(engine, engine, _WAITING, max_waiting, shedding, watch)
 
     @classmethod
     def from_url(cls, url: str | URL, **engine_options: Any) -> Self:

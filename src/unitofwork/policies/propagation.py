@@ -46,6 +46,8 @@ def contradictions(inner: UnitSettings, outer: UnitSettings) -> list[str]:
         # `read_only=False` asks for what every plain unit gives.
         if asked is not None and asked != (given if asked else bool(given)):
             found.append(f"{option}={asked!r}, but the outer unit has {given!r}")
+    if inner.confirm_commit and not outer.confirm_commit:
+        found.append("confirm_commit=True, but the outer unit, which commits, has it not")
     for option in ("lock_timeout", "statement_timeout"):
         asked, given = getattr(inner, option), getattr(outer, option)
         if asked is not None and asked != given:

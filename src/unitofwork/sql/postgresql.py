@@ -13,6 +13,7 @@ from .rules import DatabaseRules, Restore
 _IN_FAILED_TRANSACTION = "25P02"
 _PROBE = text("SELECT 1")
 _TRANSACTION_ID = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_FATE = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
 _READ_WRITE = text("SET TRANSACTION READ WRITE")
 
 
@@ -61,7 +62,15 @@ class PostgreSQLRules(DatabaseRules):
     def has_written(self, connection: Connection) -> bool:
         # Writes and row locks take a transaction id, reads don't: PostgreSQL 13 and later,
         # https://www.postgresql.org/docs/current/functions-info.html
-        return connection.scalar(_TRANSACTION_ID) is not None
+        return self.transaction_id(connection) is not None
+
+    def transaction_id(self, connection: Connection) -> str | None:
+        found: str | None = connection.scalar(_TRANSACTION_ID)
+        return found
+
+    def fate_of_transaction(self, connection: Connection, transaction_id: str) -> str | None:
+        found: str | None = connection.scalar(_FATE, {"id": transaction_id})
+        return found
 
 
 def _server_default(psycopg_connection: Any) -> None:

@@ -25,6 +25,7 @@ class DatabaseRules:
         "deferrable": "this database has no support for it in unitofwork",
         "lock_timeout": "this database has no support for it in unitofwork",
         "statement_timeout": "this database has no support for it in unitofwork",
+        "confirm_commit": "this database can't say afterwards what became of a transaction",
     }
 
     def __init__(self, dialect: Dialect) -> None:
@@ -61,6 +62,14 @@ class DatabaseRules:
     def would_roll_back(self, connection: Connection) -> bool:
         """Whether the server could only answer COMMIT by rolling back. Asks it."""
         return False
+
+    def transaction_id(self, connection: Connection) -> str | None:
+        """By what `fate_of_transaction` knows the transaction; None if it has written nothing."""
+        return None
+
+    def fate_of_transaction(self, connection: Connection, transaction_id: str) -> str | None:
+        """What became of it: "committed", "aborted", "in progress"; None if that is forgotten."""
+        return None
 
     def has_written(self, connection: Connection) -> bool:
         """Whether the server knows of writes or row locks of the transaction. May ask it."""

@@ -16,6 +16,7 @@ from .rules import DatabaseRules, Restore
 class SQLiteRules(DatabaseRules):
     unsupported: ClassVar[Mapping[str, str]] = {
         "deferrable": "SQLite has no deferrable transactions",
+        "confirm_commit": "its COMMIT is a call in this process, whose answer can't be lost",
         "statement_timeout": "SQLite has no limit for one statement; timeout= bounds the unit",
     }
 
