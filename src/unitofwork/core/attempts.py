@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import inspect
+from sqlalchemy.orm import InstanceState
 
 from ..errors import ConfigurationError, RetriesExceededError
 from ..policies.retrying import Fate, RetryBudget, RetryPolicy
@@ -58,6 +60,7 @@ class Story:
         self._kept: list[_Kept] = []
         self._next = 0
         self._began = self._first_began = time.monotonic()
+        self._around: BaseException | None = None
 
     def seconds(self, now: float) -> float:
         """Since the first attempt began."""
@@ -72,6 +75,7 @@ class Story:
         """The next attempt starts."""
         self._began = time.monotonic()
         self._next = 0
+        self._around = sys.exception()
         if not self.failed:
             self._first_began = self._began
             BUDGET.earn()
@@ -79,12 +83,13 @@ class Story:
     def attempt_failed(self, error: BaseException, unit: Unit) -> bool:
         """Note a failure; whether the unit may be run again for it."""
         self.failed.append(Attempt(error, time.monotonic() - self._began))
-        fate = fate_of_error(error)
-        if self.policy.on is not None and fate is Fate.UNDECIDED and self.policy.on(error):
+        fate = self._fate(error, unit)
+        undecided = fate in (Fate.UNDECIDED, Fate.NEVER)
+        if undecided and self.policy.on is not None and self.policy.on(error):
             fate = Fate.RETRY
         if fate is Fate.RETRY_ON_NEW_CONNECTIONS and unit.settings.read_only:
             return False  # the unit itself had asked for a read-only transaction
-        if fate in (Fate.NEVER, Fate.UNDECIDED):
+        if fate in (Fate.NEVER, Fate.UNDECIDED, Fate.FINAL):
             return False
         if unit.committed_before:
             error.add_note(
@@ -100,6 +105,13 @@ class Story:
             return False
         self.needs_new_connections = fate is Fate.RETRY_ON_NEW_CONNECTIONS
         return True
+
+    def _fate(self, error: BaseException, unit: Unit) -> Fate:
+        fate = fate_of_error(error, self._around)
+        aborted = fate is Fate.UNDECIDED and unit.home.rules.sqlstate(error) == "25P02"
+        failed = unit.failed_statement.error if aborted and unit.failed_statement else None
+        # "current transaction is aborted": the failure that was swallowed before decides.
+        return fate if failed is None else fate_of_error(failed, self._around)
 
     def exceeded(self, name: str) -> RetriesExceededError:
         """The error after the last attempt."""
@@ -138,39 +150,57 @@ class Story:
 
 
 class Arguments:
-    """The arguments of a call as first given: mutable ones are put back before each attempt."""
+    """The arguments of a call as first given: mutable ones are put back before each attempt.
+
+    Raises `ConfigurationError` for what a second attempt could not be given again.
+    """
 
     def __init__(self, name: str, args: Iterable[Any], kwargs: dict[str, Any]) -> None:
-        values = [*args, *kwargs.values()]
-        for value in values:
-            _refuse_mapped(name, value)
-        self._saved: list[tuple[Any, Any]] = [
-            (value, copy.deepcopy(value)) for value in values if isinstance(value, _MUTABLE)
-        ]
+        self._name = name
+        #: Each mutable container, at any depth, with its content.
+        self._saved: dict[int, tuple[Any, Any]] = {}
+        for value in (*args, *kwargs.values()):
+            self._remember(value)
 
     def restore(self) -> None:
         """In place, so that the caller's own references see it too."""
-        for value, saved in self._saved:
-            fresh = copy.deepcopy(saved)
-            value.clear()
-            if isinstance(value, (dict, set)):
-                value.update(fresh)
+        for container, content in self._saved.values():
+            container.clear()
+            if isinstance(container, (dict, set)):
+                container.update(content)
             else:
-                value.extend(fresh)
+                container.extend(content)
 
+    def _remember(self, value: Any) -> None:
+        if isinstance(value, (list, dict, set, bytearray, deque)):
+            if id(value) in self._saved:
+                return
+            self._saved[id(value)] = (value, copy.copy(value))
+        if isinstance(value, (list, tuple, set, frozenset, deque)):
+            for each in value:
+                self._remember(each)
+        elif isinstance(value, dict):
+            for each in value.values():
+                self._remember(each)
+        elif not isinstance(value, _PLAIN):
+            self._refuse(value)
 
-_MUTABLE = (list, dict, set, bytearray, deque)
-
-
-def _refuse_mapped(name: str, value: Any) -> None:
-    inside = value.values() if isinstance(value, dict) else value
-    members = inside if isinstance(value, (list, tuple, set, dict, deque)) else ()
-    for each in (value, *members):
-        state = inspect(each, raiseerr=False)
-        if getattr(state, "mapper", None) is not None and getattr(state, "is_instance", False):
+    def _refuse(self, value: Any) -> None:
+        if isinstance(value, (Iterator, AsyncIterator)):
             raise ConfigurationError(
-                f"{name}() was given a mapped object ({type(each).__name__}) from outside of its "
-                "unit; a second attempt has a new session, which would not know of its changes.",
+                f"{self._name}() was given an iterator ({type(value).__name__}), which a second "
+                "attempt would find used up.",
+                "pass a list, or switch retries off with retry=None.",
+            )
+        if isinstance(inspect(value, raiseerr=False), InstanceState):
+            raise ConfigurationError(
+                f"{self._name}() was given a mapped object ({type(value).__name__}) from outside "
+                "of its unit; a second attempt has a new session, which would not know of its "
+                "changes.",
                 "pass its key and load it inside, or call it inside the unit that has the object, "
                 "or switch retries off with retry=None.",
             )
+
+
+#: Not worth a look.
+_PLAIN = (str, bytes, int, float, bool, type(None))

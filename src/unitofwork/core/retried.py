@@ -52,13 +52,13 @@ def effective(
 def arrangement(story: Story) -> dict[str, Any]:
     """Keyword arguments for tenacity's `Retrying` and `AsyncRetrying`."""
     # Imported with the first failure: most processes never see one, and start without it.
-    from tenacity import stop_after_attempt, stop_after_delay, wait_random_exponential
+    from tenacity import stop_after_attempt, stop_before_delay, wait_random_exponential
 
     policy = story.policy
-    # stop_after_delay counts from now; the first attempt is over already.
+    # The delay counts from now, and the first attempt is over already.
     left = max(0.0, policy.timeout - story.seconds(time.monotonic()))
     return {
-        "stop": stop_after_attempt(policy.attempts) | stop_after_delay(left),
+        "stop": stop_after_attempt(policy.attempts) | stop_before_delay(left),
         "wait": wait_random_exponential(multiplier=policy.wait_initial, max=policy.wait_max),
         "retry": _always,
     }

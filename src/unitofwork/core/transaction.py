@@ -36,7 +36,7 @@ class UnitView:
     @property
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
-        return 1 if self.unit.story is None else self.unit.story.number
+        return self.unit.attempt
 
     def set_rollback_only(self) -> None:
         """Have the unit end with a rollback, without an error. Raises after its end."""

@@ -100,6 +100,7 @@ class Unit:
         self.loaded: list[object] = []
         #: The attempts that this one is part of, where it may be run again.
         self.story: Story | None = None
+        self.attempt = 1
         #: What the watch has found and the unit is to be stopped for.
         self.violation: Warning | None = None
         self.on_commit: list[Callback] = []

@@ -72,6 +72,8 @@ class AsyncAttempt:
         self._story = story
         #: The error to run the unit again for; None where there is none.
         self.again: BaseException | None = None
+        #: Whoever runs the block looks at `again` before using its result.
+        self.keeps_result = False
         self.engine = block.engine
 
     @property
@@ -85,6 +87,7 @@ class AsyncAttempt:
         tx = await self._block.__aenter__()
         if self._story is not None:
             tx.unit.story = self._story
+            tx.unit.attempt = self._story.number
         return tx
 
     async def __aexit__(
@@ -102,6 +105,10 @@ class AsyncAttempt:
         story = self._story
         if outcome is None:
             return False
+        if error is None and not self.keeps_result:
+            # COMMIT failed. The block may have been left by return or break: then nobody would
+            # run it again, so the error must not be swallowed.
+            raise outcome
         if story is not None and story.attempt_failed(outcome, self._block.unit):
             self.again = outcome
             return True
@@ -121,6 +128,7 @@ async def run_attempts(
 ) -> T:
     """Call with each attempt's transaction until one succeeds; the result of that one."""
     async for attempt in attempts:
+        attempt.keeps_result = True
         async with attempt as tx:
             if arguments is not None and tx.attempt > 1:
                 arguments.restore()

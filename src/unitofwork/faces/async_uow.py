@@ -95,6 +95,8 @@ class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
         """`async for attempt in uow.attempts(): async with attempt as tx:` the block form of retry.
 
         The options are those of a unit, and `retry`: a `RetryPolicy`, or None for one attempt.
+        Errors inside the block are retried; one of COMMIT leaves the loop, because a block that was
+        left by `return` could not be run again (`run` and `@transactional` retry it).
         Raises `RetriesExceededError` when the last attempt has failed, `PropagationError` for a
         retry inside of a unit.
         """

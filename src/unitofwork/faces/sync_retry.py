@@ -71,6 +71,8 @@ class SyncAttempt:
         self._story = story
         #: The error to run the unit again for; None where there is none.
         self.again: BaseException | None = None
+        #: Whoever runs the block looks at `again` before using its result.
+        self.keeps_result = False
         self.engine = block.engine
 
     @property
@@ -84,6 +86,7 @@ class SyncAttempt:
         tx = self._block.__enter__()
         if self._story is not None:
             tx.unit.story = self._story
+            tx.unit.attempt = self._story.number
         return tx
 
     def __exit__(
@@ -101,6 +104,10 @@ class SyncAttempt:
         story = self._story
         if outcome is None:
             return False
+        if error is None and not self.keeps_result:
+            # COMMIT failed. The block may have been left by return or break: then nobody would
+            # run it again, so the error must not be swallowed.
+            raise outcome
         if story is not None and story.attempt_failed(outcome, self._block.unit):
             self.again = outcome
             return True
@@ -120,6 +127,7 @@ def run_attempts(
 ) -> T:
     """Call with each attempt's transaction until one succeeds; the result of that one."""
     for attempt in attempts:
+        attempt.keeps_result = True
         with attempt as tx:
             if arguments is not None and tx.attempt > 1:
                 arguments.restore()

@@ -23,7 +23,10 @@ class Fate(enum.Enum):
     RETRY_ON_NEW_CONNECTIONS = "retry on new connections"
     #: Says nothing by itself; look at what caused it.
     UNDECIDED = "undecided"
+    #: Not by itself; a policy's `on` may know better.
     NEVER = "never"
+    #: It may be done already, or was not meant to go on: nothing may run it again.
+    FINAL = "final"
 
 
 class Symptom(NamedTuple):
@@ -93,7 +96,7 @@ def fate_of(symptom: Symptom) -> Fate:
 
 def all_of(fates: list[Fate]) -> Fate:
     """Of the errors of an exception group: the unit is run again only if each allows it."""
-    for fate in (Fate.NEVER, Fate.UNDECIDED, Fate.RETRY_ON_NEW_CONNECTIONS):
+    for fate in (Fate.FINAL, Fate.NEVER, Fate.UNDECIDED, Fate.RETRY_ON_NEW_CONNECTIONS):
         if fate in fates:
             return fate
     return Fate.RETRY_WITHIN_BUDGET if Fate.RETRY_WITHIN_BUDGET in fates else Fate.RETRY

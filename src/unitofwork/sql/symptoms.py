@@ -16,26 +16,29 @@ from ..errors import (
 from ..policies.retrying import Fate, Symptom, all_of, fate_of
 
 _OURS: dict[type[BaseException], Fate] = {
-    CommitUnknownError: Fate.NEVER,  # its cause is a lost connection, but it may be done
-    UnitTimeoutError: Fate.NEVER,
+    CommitUnknownError: Fate.FINAL,  # its cause is a lost connection, but it may be done
+    UnitTimeoutError: Fate.FINAL,
     AcquireTimeoutError: Fate.NEVER,
     StaleReadError: Fate.RETRY,
     LateLockError: Fate.RETRY,
 }
 
 
-def fate_of_error(error: BaseException) -> Fate:
+def fate_of_error(error: BaseException, around: BaseException | None = None) -> Fate:
     """Whether the unit that `error` ended may be run again: by its whole chain of causes.
+
+    `around`: what was being handled when the unit began; Python chains it on, but it is over.
 
     The first error of the chain that decides, decides: a deadlock that was wrapped in another
     error, or that a task group has raised, is still a deadlock.
     """
-    seen: set[int] = set()
+    seen: set[int] = {id(around)}
     step: BaseException | None = error
     while step is not None and id(step) not in seen:
         seen.add(id(step))
         fate = _fate_of_one(step)
-        if fate is not Fate.UNDECIDED:
+        # A group is raised while one of its members is handled: only the members count.
+        if fate is not Fate.UNDECIDED or isinstance(step, BaseExceptionGroup):
             return fate
         inner = step.orig if isinstance(step, exc.StatementError) else None
         step = inner or step.__cause__ or step.__context__
@@ -48,9 +51,9 @@ def _fate_of_one(error: BaseException) -> Fate:
             return fate
     if isinstance(error, BaseExceptionGroup):
         members = [each for each in error.exceptions if not isinstance(each, _CANCELLED)]
-        return all_of([fate_of_error(each) for each in members]) if members else Fate.NEVER
+        return all_of([fate_of_error(each) for each in members]) if members else Fate.FINAL
     if not isinstance(error, Exception):
-        return Fate.NEVER  # cancelled, interrupted
+        return Fate.FINAL  # cancelled, interrupted
     return fate_of(symptom_of(error))
 
 
