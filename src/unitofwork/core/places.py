@@ -152,14 +152,14 @@ def in_database_call(frames: list[FrameType]) -> bool:
     """Whether the innermost code is the database's: SQLAlchemy, a driver, or ours."""
     for frame in reversed(frames):
         name = frame.f_code.co_filename
+        if name.startswith(_OURS) and _library(frame):
+            return True
         package = _package(name)
         if package is not None:
             return package in _DATABASE
-        if _library(frame):
-            if name.startswith(_OURS):
-                return True
-            continue  # the standard library: asked for by what is further out
-        return False
+        if not _library(frame):
+            return False
+        # The standard library: asked for by what is further out.
     return False
 
 
