@@ -75,3 +75,10 @@ def matrix(session: nox.Session, sqlalchemy: str) -> None:
     """The core on each Python that is found, with each SQLAlchemy."""
     install(session, f"sqlalchemy{sqlalchemy}")
     session.run("pytest", *(session.posargs or CORE))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks: rewrites benchmarks/REPORT.md; `-- --quick` prints a look of two minutes."""
+    install(session)
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -11,9 +11,8 @@ from pathlib import Path
 from unitofwork.testing.postgres import EmbeddedPostgres
 
 from . import external_calls, ledger_cost, overhead, round_trips
-from .harness import Section
 from .model import create_tables
-from .report import report
+from .report import Section, commit_now, report
 
 SCRIPTS = {
     "round_trips": round_trips,
@@ -45,9 +44,9 @@ def main() -> None:
     unknown = set(asked.names) - set(SCRIPTS)
     if unknown:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    load, began = os.getloadavg()[0], time.perf_counter()
+    commit, load, began = commit_now(), os.getloadavg()[0], time.perf_counter()
     sections = asyncio.run(run(asked.names or list(SCRIPTS), asked.quick))
-    text = report(sections, asked.quick, load, time.perf_counter() - began)
+    text = report(sections, asked.quick, commit, load, time.perf_counter() - began)
     # A quick look, or a part, does not overwrite the report that is kept.
     whole = not asked.names and not asked.quick
     output = asked.output or (Path(__file__).with_name("REPORT.md") if whole else None)

@@ -8,17 +8,15 @@ import math
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-
-from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from unitofwork.testing.postgres import EmbeddedPostgres
 
-from .harness import Section, table
-from .model import Account, async_engine, async_units, next_id
+from .kinds import HOLDING, OUTSIDE, TWO, Request, requests
+from .model import async_engine, async_units
+from .report import Section, table
 
-HOLDING, TWO, OUTSIDE = "holding", "two by hand", "tx.outside"
 ALONE = "one task alone"
 POOLS = (5, 20)
 #: Seconds.
@@ -26,10 +24,11 @@ CALLS = (0.02, 0.2, 0.5)
 TASKS = 100
 OF_BOUND, OF_HOLDING = 0.95, 10
 HEAD = ("pool", "call, ms", HOLDING, "its bound", TWO, OUTSIDE, "their bound", "set by")
-HEAD = (*HEAD, "outside / bound", "outside / two by hand", "outside / holding")
+RATIOS = ("outside / bound", "outside / two by hand", "outside / holding")
 
-#: One request whose call takes so many seconds.
-Request = Callable[[float], Awaitable[None]]
+
+#: Ways to do a request.
+Ways = Mapping[str, Request]
 
 
 async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
@@ -42,70 +41,41 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         f'with a lock. "{OUTSIDE}": in one unit, with the call in `tx.outside`.',
         "The bound, by Little's law: of holding, connections / (call + database time), of the "
         f"others {TASKS} tasks / (call + database time); and in no case more than the machine can "
-        "do, which is measured with two transactions by hand and a call of 0 ms.",
+        "do, which is measured by hand with a call of 0 ms.",
     ]
     rows = []
     for pool_size in POOLS:
         async with AsyncExitStack() as stack:
-            requests = await _requests(server, stack, pool_size)
-            rows += await _pool(section, pool_size, requests, rounds=1 if quick else 4)
-    section.text.append(table(HEAD, rows))
+            url = server.url("asyncpg")
+            made = async_engine(url, pool_size=pool_size, pool_timeout=120)
+            engine = await stack.enter_async_context(made)
+            uow = await stack.enter_async_context(async_units(url, pool_size))
+            calls = CALLS[1:2] if quick else CALLS
+            rows += await _pool(section, pool_size, requests(engine, uow), calls, 1 if quick else 2)
+    section.text.append(table((*HEAD, *RATIOS), rows))
     return section
 
 
-async def _requests(
-    server: EmbeddedPostgres, stack: AsyncExitStack, pool_size: int
-) -> dict[str, Request]:
-    url = server.url("asyncpg")
-    engine = await stack.enter_async_context(
-        async_engine(url, pool_size=pool_size, pool_timeout=120)
-    )
-    begin = async_sessionmaker(engine, expire_on_commit=False).begin
-    uow = await stack.enter_async_context(async_units(url, pool_size))
-
-    async def holding(call: float) -> None:
-        async with begin() as session:
-            account = await session.get_one(Account, next_id())
-            await asyncio.sleep(call)
-            account.balance += 1
-
-    async def two(call: float) -> None:
-        async with begin() as session:
-            account = await session.get_one(Account, next_id())
-        await asyncio.sleep(call)
-        async with begin() as session:
-            lock = {"key_share": True}
-            account = await session.get_one(Account, account.id, with_for_update=lock)
-            account.balance += 1
-
-    async def outside(call: float) -> None:
-        async with uow(acquire_timeout=120) as tx:
-            account = await tx.get_one(Account, next_id())
-            await tx.outside(asyncio.sleep, call)
-            account.balance += 1
-
-    return {HOLDING: holding, TWO: two, OUTSIDE: outside}
-
-
 async def _pool(
-    section: Section, pool_size: int, requests: dict[str, Request], rounds: int
+    section: Section, pool_size: int, ways: Ways, calls: Sequence[float], rounds: int
 ) -> list[list[object]]:
     found: dict[tuple[str, float], list[float]] = defaultdict(list)
-    for request in requests.values():
+    for request in ways.values():
         await rate(request, 0, TASKS, TASKS)  # connects, and fills caches
     for _ in range(rounds):
-        found[ALONE, 0].append(await rate(requests[TWO], 0, 1, 40))
-        found[TWO, 0].append(await rate(requests[TWO], 0, TASKS, 3 * TASKS))
-        for call, (name, request) in itertools.product(CALLS, requests.items()):
+        found[ALONE, 0].append(await rate(ways[TWO], 0, 1, 40))
+        for name in (HOLDING, TWO):
+            found[name, 0].append(await rate(ways[name], 0, TASKS, 3 * TASKS))
+        for call, (name, request) in itertools.product(calls, ways.items()):
             wave = pool_size if name == HOLDING else TASKS
             found[name, call].append(await rate(request, call, wave, wave * waves(call, wave)))
     medians = {key: statistics.median(rates) for key, rates in found.items()}
-    return [_row(section, pool_size, call, medians) for call in CALLS]
+    return [_row(section, pool_size, call, medians) for call in calls]
 
 
 def waves(call: float, wave: int) -> int:
     """How many waves to count: about half a second of calls, at most some hundred requests."""
-    return max(2, min(math.ceil(0.5 / call), 400 // wave))
+    return max(2, min(math.ceil(0.4 / call), 300 // wave))
 
 
 async def rate(request: Request, call: float, wave: int, counted: int) -> float:
@@ -130,7 +100,7 @@ def _row(
     section: Section, pool_size: int, call: float, rates: Mapping[tuple[str, float], float]
 ) -> list[object]:
     took, machine = call + 1 / rates[ALONE, 0], rates[TWO, 0]
-    held, bound = min(pool_size / took, machine), min(TASKS / took, machine)
+    held, bound = min(pool_size / took, rates[HOLDING, 0]), min(TASKS / took, machine)
     holding, two, outside = (rates[name, call] for name in (HOLDING, TWO, OUTSIDE))
     shares = {"tx.outside": outside / bound, "two by hand": two / bound}
     what = f"pool of {pool_size}, call of {call * 1000:.0f} ms"

@@ -1,4 +1,4 @@
-"""What the benchmarks share: blocks run in turn, medians and spread, ratios, Markdown tables."""
+"""How the benchmarks measure: small blocks of all ways in turn, and ratios within a round."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import itertools
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
 
 #: Does so many units, however it runs them.
 Block = Callable[[int], Awaitable[None]]
@@ -31,9 +30,9 @@ class Series:
         return statistics.median(self.elapsed) * 1e6
 
     @property
-    def cpu_microseconds(self) -> float:
-        """The median CPU time of the client per unit."""
-        return statistics.median(self.cpu) * 1e6
+    def quiet_cpu(self) -> float:
+        """The lowest decile of the client's CPU time: what is left of it when nobody disturbs."""
+        return statistics.quantiles(self.cpu, n=10, method="inclusive")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +50,6 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"**{self.median:.2f}** ({self.low:.2f} to {self.high:.2f})"
-
-
-Found = Mapping[str, Ratio | float]
-
-
-@dataclass(slots=True)
-class Section:
-    """One question's part of the report."""
-
-    title: str
-    text: list[str] = field(default_factory=list)
-    #: What was hoped for, what was found, and which figures miss it by how much; none fails.
-    targets: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def target(self, what: str, sign: Literal["≤", "≥"], limit: float, found: Found) -> None:
-        """Hold figures against a limit. Those that miss it by less than their noise say so."""
-        missed = []
-        for name, figure in found.items():
-            value, margin = (
-                (figure.median, figure.margin) if isinstance(figure, Ratio) else (figure, 0)
-            )
-            short = value - limit if sign == "≤" else limit - value
-            if short > 0:
-                doubt = f" (noise: {margin:.2f})" if margin > short else ""
-                missed.append(f"{name} by {short:.2f}{doubt}")
-        figures = ", ".join(f"{name} {float(figure):.2f}" for name, figure in found.items())
-        self.targets.append((f"{what} {sign} {limit:g}", figures, ", ".join(missed)))
 
 
 def ratio(these: Sequence[float], those: Sequence[float]) -> Ratio:
@@ -104,7 +76,7 @@ async def interleave(
     units = concurrency * max(1, round(seconds / slowest / concurrency))
     series = {name: Series() for name in ways}
     order = list(ways)
-    chance = random.Random(1)
+    chance = random.Random()
     gc.collect()
     gc.freeze()  # what the imports made need not be looked through again by each collection
     for _ in range(rounds):
@@ -151,9 +123,3 @@ def in_threads(work: Callable[[], object], concurrency: int, pool: ThreadPoolExe
             job.result()  # the event loop has nothing else to do
 
     return block
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; the first column to the left, the others to the right."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

@@ -6,17 +6,54 @@ import datetime
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
-from .harness import Section, table
+from .harness import Ratio
 
 PACKAGES = ("sqlalchemy", "asyncpg", "psycopg", "greenlet", "anyio")
 
+#: Figures by name.
+Found = Mapping[str, Ratio | float]
 
-def report(sections: Sequence[Section], quick: bool, load: float, seconds: float) -> str:
-    """Markdown. `load`: of the machine before the run; `seconds`: that it took."""
+
+@dataclass(slots=True)
+class Section:
+    """One question's part of the report."""
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    #: What was hoped for, what was found, and which figures miss it by how much; none fails.
+    targets: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def target(self, what: str, sign: Literal["≤", "≥"], limit: float, found: Found) -> None:
+        """Hold figures against a limit. Those that miss it by less than their noise say so."""
+        missed = []
+        for name, figure in found.items():
+            value, margin = (
+                (figure.median, figure.margin) if isinstance(figure, Ratio) else (figure, 0)
+            )
+            short = value - limit if sign == "≤" else limit - value
+            if short > 0:
+                doubt = f" (noise: {margin:.2f})" if margin > short else ""
+                missed.append(f"{name} by {short:.2f}{doubt}")
+        figures = ", ".join(f"{name} {float(figure):.2f}" for name, figure in found.items())
+        self.targets.append((f"{what} {sign} {limit:g}", figures, ", ".join(missed)))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; the first column to the left, the others to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def report(
+    sections: Sequence[Section], quick: bool, commit: str, load: float, seconds: float
+) -> str:
+    """Markdown. `commit`, `load` of the machine: before the run; `seconds`: that it took."""
     now = datetime.datetime.now(datetime.UTC)
     parts = [
         "# Benchmarks",
@@ -28,7 +65,7 @@ def report(sections: Sequence[Section], quick: bool, load: float, seconds: float
                 f"load average {load:.2f} before the run, {os.getloadavg()[0]:.2f} after it",
                 f"- Python {platform.python_version()}, "
                 + ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES),
-                f"- unitofwork at commit {_commit()}",
+                f"- unitofwork at commit {commit}",
                 "- PostgreSQL 18 on loopback with `fsync` off: statements and commits are as fast "
                 "as can be, which makes what the client adds look as large as can be",
                 "- the machine is shared with others: compare within a table only",
@@ -61,7 +98,8 @@ def _cpu() -> str:
     return names[0] if names else platform.machine()
 
 
-def _commit() -> str:
+def commit_now() -> str:
+    """The commit of the sources, and whether they were changed since."""
     here = Path(__file__).parent.parent
     commands = (["git", "rev-parse", "--short", "HEAD"], ["git", "status", "--porcelain", "src"])
     try:

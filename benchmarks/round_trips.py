@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
-
 from tests.support.proxy import Proxy
-from unitofwork import AsyncUnitOfWork
+
 from unitofwork.testing.postgres import EmbeddedPostgres
 
-from .harness import Section, table
-from .model import Account, async_engine, async_units, next_id
-from .works import READ, async_works
+from .kinds import Kinds, by_hand, in_units
+from .model import async_engine, async_units
+from .report import Section, table
 
 HEAD = (
     "unit",
@@ -29,8 +25,6 @@ HEAD = (
 )
 #: Psycopg prepares a statement after five times.
 WARM_UP, COUNTED = 8, 10
-
-Kinds = dict[str, Callable[[], Awaitable[Any]]]
 
 
 async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
@@ -48,68 +42,6 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
                 unit = in_units(await stack.enter_async_context(async_units(url)))
                 await _driver(section, driver, proxy, hand, ping, unit)
     return section
-
-
-def _read(begin: Callable[..., Any], setting: str = "", **options: Any) -> Callable[[], Any]:
-    async def read() -> None:
-        async with begin(**options) as session:
-            if setting:
-                await session.execute(text(setting))
-            await session.get(Account, next_id())
-
-    return read
-
-
-def by_hand(engine: AsyncEngine) -> Kinds:
-    """As people write it, with SQLAlchemy alone."""
-
-    def begin(**options: Any) -> Any:
-        bind = engine.execution_options(**options) if options else engine
-        return async_sessionmaker(bind, expire_on_commit=False).begin()
-
-    async def two(write: bool) -> None:
-        async with begin() as session:
-            account = await session.get_one(Account, next_id())
-        await asyncio.sleep(0)
-        async with begin() as session:
-            lock = {"key_share": True} if write else None
-            account = await session.get_one(Account, account.id, with_for_update=lock)
-            account.balance += write
-
-    return {
-        **async_works(begin),
-        f"{READ}, name=": _read(begin),
-        f"{READ}, read_only=True": _read(begin, postgresql_readonly=True),
-        f"{READ}, isolation=": _read(begin, isolation_level="SERIALIZABLE"),
-        f"{READ}, timeout=": _read(begin, "SET LOCAL statement_timeout = 5000"),
-        f"{READ}, lock_timeout=": _read(begin, "SET LOCAL lock_timeout = 1000"),
-        "read, released, rechecked": lambda: two(False),
-        "read, released, rechecked, written": lambda: two(True),
-        'read, released, written, recheck="ignore"': lambda: two(True),
-    }
-
-
-def in_units(uow: AsyncUnitOfWork) -> Kinds:
-    """The same in units; by hand, a release is the end of one transaction and the next one."""
-
-    async def released(write: bool, recheck: Any = "raise") -> None:
-        async with uow() as tx:
-            account = await tx.get_one(Account, next_id())
-            async with tx.released(recheck=recheck):
-                await asyncio.sleep(0)
-            account.balance += write
-
-    return {
-        **async_works(uow, uow),
-        f"{READ}, name=": _read(uow, name="read"),
-        f"{READ}, read_only=True": _read(uow, read_only=True),
-        f"{READ}, isolation=": _read(uow, isolation="SERIALIZABLE"),
-        f"{READ}, timeout=": _read(uow, timeout=5),
-        f"{READ}, lock_timeout=": _read(uow, lock_timeout=1),
-        "read, released, rechecked": lambda: released(False),
-        "read, released, rechecked, written": lambda: released(True),
-        'read, released, written, recheck="ignore"': lambda: released(True, "ignore"),
-    }
 
 
 async def _driver(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import time
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ from .face import Face, both, checked_out, pool_events, result, statements
 from .model import Item
 
 
-async def first_query(face: Face, tx: Any) -> Any:
+async def first_query(face: Face, tx: Any, seconds: float = 0.5) -> Any:
     """Takes its time. Awaited here, so that this is the place that errors name."""
-    rows = tx.execute(face.slow(0.5))
+    rows = tx.execute(face.slow(seconds))
     return await rows if inspect.isawaitable(rows) else rows
 
 
@@ -35,10 +36,10 @@ async def second_query(tx: Any) -> Any:
     return await rows if inspect.isawaitable(rows) else rows
 
 
-async def start_first_query(face: Face, tx: Any) -> Any:
+async def start_first_query(face: Face, tx: Any, seconds: float = 0.5) -> Any:
     """A child that is in the middle of its statement now."""
     sent = statements(face.uow)
-    child = face.start(lambda: first_query(face, tx))
+    child = face.start(lambda: first_query(face, tx, seconds))
     await face.until(lambda: any("slow" in statement for statement in sent))
     await face.pause(0.05)
     return child
@@ -203,18 +204,20 @@ async def test_every_use_waits_its_turn(face: Face) -> None:
 
 
 async def test_the_end_refuses_to_run_under_a_childs_statement(face: Face) -> None:
-    """The block can't end well: it is told, the connection is dropped, nothing leaks."""
+    """The block can't end well: it is told at once, the query is stopped, nothing leaks."""
+    began = time.monotonic()
     with pytest.raises(ConcurrentUseError) as caught:
         async with both(face.uow(name="ended early")) as tx:
             tx.add(Item(id=1, name="one"))
             await result(tx.flush())
-            child = await start_first_query(face, tx)
+            child = await start_first_query(face, tx, 8)
     assert caught.value.there.function == "first_query"
     assert "ended early" in str(caught.value)
     assert tx.outcome is Outcome.ROLLED_BACK
     with contextlib.suppress(Exception):  # its statement may have been done just in time
         await face.join(child)
     await face.until(lambda: checked_out(face.uow) == 0)
+    assert time.monotonic() - began < 6
     async with both(face.uow()) as after:
         assert await result(after.scalar(text("SELECT 1"))) == 1
     assert face.names() == []

@@ -249,6 +249,22 @@ async def test_a_joined_failure_swallowed_inside_a_savepoint(face: Face) -> None
     assert face.names() == ["item 1", "item 2"]
 
 
+async def test_a_joined_failure_before_a_savepoint(face: Face) -> None:
+    """A savepoint that goes well in between neither pays for it nor makes it forgotten."""
+    reached = False
+    with pytest.raises(SilentRollbackError) as caught:
+        async with both(face.uow()) as outer:
+            with pytest.raises(LookupError):
+                await fail_joined(face)
+            async with both(outer.savepoint()):
+                await add(outer, 1)
+            await add(outer, 2)
+            reached = True
+    assert reached
+    assert isinstance(caught.value.swallowed, LookupError)
+    assert face.names() == []
+
+
 # --- rollback without an error
 
 

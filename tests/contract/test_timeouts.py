@@ -74,6 +74,17 @@ async def test_a_unit_that_is_late_at_its_end(face: Face) -> None:
     assert_nothing_is_left(face, tx)
 
 
+@pytest.mark.parametrize("asks", [True, False])
+async def test_a_block_that_never_let_the_timer_run(async_face: Face, asks: bool) -> None:
+    """Code that blocks the event loop keeps the timer from firing: the end looks at the clock."""
+    with pytest.raises(UnitTimeoutError):
+        async with both(async_face.uow(timeout=0.1)) as tx:
+            if asks:
+                await add(tx, 1)
+            time.sleep(0.3)
+    assert_nothing_is_left(async_face, tx)
+
+
 async def test_a_late_unit_that_never_had_a_connection(face: Face) -> None:
     """Nothing was kept, so nothing is lost: but the caller was promised the time."""
     events = pool_events(face.uow)

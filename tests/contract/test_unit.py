@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from typing import Any
 
 import pytest
@@ -234,3 +236,26 @@ async def test_a_unit_of_work_takes_an_engine_of_its_face(face: Face) -> None:
         kind(other)
     with pytest.raises(ConfigurationError, match="URL"):
         kind.from_url("no url at all")
+
+
+@pytest.mark.parametrize("end", ["well", "by an error"])
+async def test_nothing_keeps_a_unit_that_has_ended(face: Face, end: str) -> None:
+    """Neither the context of the task nor the library's books hold `tx` and what it loaded."""
+
+    async def work() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
+        try:
+            async with both(face.uow()) as tx:
+                item = Item(id=1, name="one")
+                tx.add(item)
+                await result(tx.flush())
+                async with both(face.uow()), both(tx.savepoint()):
+                    pass
+                if end == "by an error":
+                    raise LookupError
+        except LookupError:
+            pass
+        return weakref.ref(tx), weakref.ref(item)
+
+    for reference in await work():
+        gc.collect()
+        assert reference() is None

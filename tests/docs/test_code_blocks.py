@@ -49,7 +49,9 @@ def options_of(function: ast.expr) -> set[str]:
             return set(inspect.signature(AsyncUnitOfWork).parameters)
         case ast.Name(id="UnitOfWork"):
             return set(inspect.signature(UnitOfWork).parameters)
-        case ast.Attribute(value=ast.Name(id=name), attr=method) if name in KINDS:
+        case ast.Attribute(value=ast.Name(id=name), attr=method) if hasattr(
+            KINDS.get(name), method
+        ):
             parameters = inspect.signature(getattr(KINDS[name], method)).parameters
             kinds = {each.kind for each in parameters.values()}
             return set() if inspect.Parameter.VAR_KEYWORD in kinds else set(parameters)

@@ -128,18 +128,18 @@ async def fetch_deep_down(url: str) -> None:
 
 #: By the end of the line that is stuck: the wait, and what the chain must lead down to.
 TASKS: dict[str, tuple[Any, str]] = {
-    "asyncio.sleep": (sleep, "asyncio/tasks.py"),
-    "asyncio.Lock": (lock, "asyncio/locks.py"),
-    "asyncio.Queue": (get_from_queue, "asyncio/queues.py"),
-    "asyncio.Event": (event, "asyncio/locks.py"),
+    "asyncio.sleep": (sleep, " sleep\n"),
+    "asyncio.Lock": (lock, "Lock.acquire"),
+    "asyncio.Queue": (get_from_queue, "Queue.get"),
+    "asyncio.Event": (event, "Event.wait"),
     "asyncio.gather": (gather, "gather"),
-    "httpx": (with_httpx, "anyio/"),
-    "aiohttp": (with_aiohttp, "aiohttp/"),
-    "aiohttp's block": (with_aiohttp_block, "aiohttp/"),
-    "subprocess": (process, "asyncio/subprocess.py"),
-    "asyncio.to_thread": (thread, "asyncio/threads.py"),
-    "noqa: ASYNC251": (block, "block"),
-    "three calls down": (fetch_deep_down, "asyncio/tasks.py"),
+    "httpx": (with_httpx, "SocketStream.receive"),
+    "aiohttp": (with_aiohttp, "ClientSession._request"),
+    "aiohttp's block": (with_aiohttp_block, "ClientSession._request"),
+    "subprocess": (process, "Process.wait"),
+    "asyncio.to_thread": (thread, "to_thread"),
+    "the loop stands still": (block, "block"),
+    "three calls down": (fetch_deep_down, " sleep\n"),
 }
 
 
@@ -208,12 +208,12 @@ def sync_deep_down(url: str) -> None:
 THREADS: dict[str, tuple[Any, str]] = {
     "time.sleep": (sync_sleep, "sync_sleep"),
     "threading.Lock": (sync_lock, "sync_lock"),
-    "queue.Queue": (sync_queue, "queue.py"),
-    "threading.Event": (sync_event, "threading.py"),
-    "urllib": (sync_urllib, "socket.py"),
-    "httpx in sync": (sync_httpx, "httpcore/"),
+    "queue.Queue": (sync_queue, "Queue.get"),
+    "threading.Event": (sync_event, "Event.wait"),
+    "urllib": (sync_urllib, "SocketIO.readinto"),
+    "httpx in sync": (sync_httpx, "SyncStream.read"),
     "socket": (sync_socket, "sync_socket"),
-    "subprocess in sync": (sync_process, "subprocess.py"),
-    "Thread.join": (sync_join, "threading.py"),
+    "subprocess in sync": (sync_process, "Popen."),
+    "Thread.join": (sync_join, "Thread.join"),
     "three calls down in sync": (sync_deep_down, "helper"),
 }

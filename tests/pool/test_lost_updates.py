@@ -29,6 +29,7 @@ COUNTERS: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize("counter", [*COUNTERS])
 @pytest.mark.parametrize("recheck", ["raise", "refresh"])
+@pytest.mark.timeout(900)
 async def test_no_update_is_lost(
     face: PoolFace, rows: None, probe: ServerProbe, counter: str, recheck: str
 ) -> None:

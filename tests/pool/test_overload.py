@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from tests.contract.face import drive
 
 from unitofwork import AcquireTimeoutError
@@ -72,6 +73,7 @@ async def capacity(face: PoolFace, uow: Any) -> float:
     return len(log.done) / (time.monotonic() - began)
 
 
+@pytest.mark.timeout(900)
 async def test_overload_is_shed(face: PoolFace) -> None:
     """At 3 times the capacity, waits stay within twice the target and 90 % of it gets done."""
     uow = face.gated(pool_size=POOL, max_overflow=0, shedding=SHEDDING)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -94,6 +93,4 @@ async def test_one_statement_costs_one_turn_more_at_most(async_face: PoolFace) -
     for _ in range(20):  # statement caches
         await in_unit()
         await in_session()
-    # Before Python 3.12 a task can't start eagerly, which costs the exit another one.
-    extra = 1 if sys.version_info >= (3, 12) else 2
-    assert await turns_of(in_unit) <= await turns_of(in_session) + extra
+    assert await turns_of(in_unit) <= await turns_of(in_session) + 1

@@ -26,6 +26,7 @@ def reports() -> Iterator[Reports]:
         yield reports
 
 
+@pytest.mark.timeout(900)
 async def test_thousands_of_database_units(face: PoolFace, rows: None, reports: Reports) -> None:
     """10,000 units that read and write, 50 at a time over 5 connections: not one report."""
     uow = watched(face, pool_size=5, hold_warning=HOLD_WARNING)

@@ -205,6 +205,41 @@ async def callbacks() -> None:
         tx.on_commit(send())  # type: ignore[arg-type]
 
 
+# --- around external awaits, and retries
+
+
+async def fetch(user: str, retries: int = 0) -> bytes:
+    return user.encode() * retries
+
+
+async def rename(tx: AsyncTransaction, user: int) -> str:
+    return str(user)
+
+
+def sync_rename(tx: Transaction, user: int) -> str:
+    return str(user)
+
+
+async def outside_and_again() -> None:
+    async with uow() as tx:
+        assert_type(await tx.outside(fetch, "me", retries=1), bytes)
+        async with tx.released(commit=True, recheck="refresh"):
+            pass
+        await tx.outside(fetch, 1)  # type: ignore[arg-type]
+        tx.released(recheck="perhaps")  # type: ignore[arg-type]
+    assert_type(await uow.run(rename, 1), str)
+    async for attempt in uow.attempts(timeout=5):
+        async with attempt as again:
+            assert_type(again, AsyncTransaction)
+
+
+def sync_again() -> None:
+    assert_type(sync_uow.run(sync_rename, 1, isolation="SERIALIZABLE"), str)
+    for attempt in sync_uow.attempts():
+        with attempt as again:
+            assert_type(again, Transaction)
+
+
 # --- the forms that hand decorated functions around
 
 handler: Callable[..., Coroutine[Any, Any, User | None]] = of_uow

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import inspect
+from sqlalchemy import exc, inspect
 from sqlalchemy.orm import InstanceState
 
 from ..errors import ConfigurationError, RetriesExceededError
@@ -108,6 +108,8 @@ class Story:
 
     def _fate(self, error: BaseException, unit: Unit) -> Fate:
         fate = fate_of_error(error, self._around)
+        if fate is Fate.UNDECIDED and error is unit.connect_error:
+            return Fate.RETRY_WITHIN_BUDGET if _is_of_database(error) else fate
         aborted = fate is Fate.UNDECIDED and unit.home.rules.sqlstate(error) == "25P02"
         failed = unit.failed_statement.error if aborted and unit.failed_statement else None
         # "current transaction is aborted": the failure that was swallowed before decides.
@@ -145,7 +147,11 @@ class Story:
 
     def keep(self, function: Callable[..., Any], arguments: tuple[Any, ...], result: Any) -> None:
         """Remember the result of a call for later attempts."""
-        self._kept.append(_Kept(function, arguments, result))
+        try:
+            as_given = copy.deepcopy(arguments)  # the caller may change a list afterwards
+        except Exception:
+            return  # then it can't be told whether a later call is the same one
+        self._kept.append(_Kept(function, as_given, result))
         self._next = len(self._kept)
 
 
@@ -200,6 +206,11 @@ class Arguments:
                 "pass its key and load it inside, or call it inside the unit that has the object, "
                 "or switch retries off with retry=None.",
             )
+
+
+def _is_of_database(error: BaseException) -> bool:
+    # asyncpg lets the socket's own errors through where there is no connection yet.
+    return isinstance(error, (exc.OperationalError, exc.InterfaceError, OSError))
 
 
 #: Not worth a look.

@@ -216,4 +216,4 @@ class Home:
             unit.statement_failed(context.sqlalchemy_exception or error, context.statement)
         if context.is_disconnect and not isinstance(error, Exception):
             # Cancelled or interrupted in the middle: SQLAlchemy drops the connection next.
-            stop_query(connection, getattr(context.execution_context, "cursor", None))
+            stop_query(connection, getattr(context.execution_context, "cursor", None), error)

@@ -149,7 +149,8 @@ def _guard_rows_read_before(session: CoreTransaction, *_: object) -> None:
     """
     if not session.unit.rows_read:
         return
-    changing = {id(each) for each in (*session.dirty, *session.deleted)}
+    changed = [each for each in session.dirty if session.is_modified(each)]
+    changing = {id(each) for each in (*changed, *session.deleted)}
     rows = [row for row in session.unit.rows_read if id(row.instance) in changing]
     if not rows:
         return

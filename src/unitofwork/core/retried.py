@@ -37,7 +37,9 @@ def effective(
     """
     outer = next(current.own(), None)
     if outer is None:
-        return policy
+        # In a child task of a unit that is run again as a whole, retries would multiply as well.
+        inside = any(unit.story is not None for unit in current.ancestors())
+        return None if inside else policy
     if given and policy is not None:
         raise PropagationError(
             f"A retry was asked for at {place}, inside of unit {outer.name!r}, opened at "

@@ -17,7 +17,7 @@ CANCEL_KEY = "unitofwork_cancel_key"
 log = logging.getLogger("unitofwork.unit")
 
 
-def stop_query(connection: Connection, cursor: Any) -> None:
+def stop_query(connection: Connection, cursor: Any, error: BaseException | None = None) -> None:
     """End the running query of `connection` on the server, then its session.
 
     SQLAlchemy closes a connection whose statement was cancelled, but in a second await that an
@@ -28,7 +28,7 @@ def stop_query(connection: Connection, cursor: Any) -> None:
     if connection.closed or connection.invalidated:
         return
     driver = connection.connection.driver_connection
-    stuck = Stuck(driver, connection.info.get(CANCEL_KEY), cursor)
+    stuck = Stuck(driver, connection.info.get(CANCEL_KEY), cursor, error)
     if not connection.dialect.is_async:
         stop_in_thread(stuck)
         return

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from ..errors import ConfigurationError, TransactionStateError
+from ..errors import ConfigurationError, TransactionStateError, UnitOfWorkError
 from ..types import Outcome
 from .room import is_full, wait_for_room
 from .savepoint import Savepoint
@@ -168,6 +168,10 @@ def _in_turn(method: Any) -> Any:
         self.unit.begin_use()
         try:
             result = method(self, *args, **kwargs)
+        except Exception as error:
+            if self.unit.connection is None and not isinstance(error, UnitOfWorkError):
+                self.unit.connect_error = error
+            raise
         finally:
             self.unit.end_use()
         if self.unit.ended:  # by its owner, while this task (thread) was in the statement

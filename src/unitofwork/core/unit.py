@@ -74,6 +74,8 @@ class Unit:
         self.tx: Any = None
         #: In line for a connection: at the gate, or for room in the pool.
         self.is_waiting = False
+        #: What kept the unit from getting its connection: nothing can have been done then.
+        self.connect_error: Exception | None = None
         #: The connection from the first statement on.
         self.connection: Connection | None = None
         #: The user asked for the connection itself: statements may have failed unseen there.

@@ -165,6 +165,7 @@ class AsyncUnit(Block):
     ) -> None:
         super().__init__(home, settings, opened_at, name)
         self.engine = engine
+        self._tx: AsyncTransaction
         self._savepoint: AsyncSavepoint | None = None
         self._timer: asyncio.Timeout | None = None
 
@@ -190,7 +191,7 @@ class AsyncUnit(Block):
             if unit.deadline is not None:
                 self._timer = await asyncio.timeout(unit.remaining()).__aenter__()
             await admit(unit)
-            unit.tx = tx = AsyncTransaction(self.engine, unit=unit)
+            unit.tx = tx = self._tx = AsyncTransaction(self.engine, unit=unit)
         except BaseException as error:
             self._not_begun()
             if self._timer is not None and await _took(self._timer, error):
@@ -244,10 +245,10 @@ class AsyncUnit(Block):
                 self._joined_failed(error)
 
     async def _end_unit(self, error: BaseException | None) -> None:
-        unit, session = self.unit, self.unit.tx.sync_session
+        unit, session = self.unit, self._tx.sync_session
         if error is None and not unit.must_roll_back() and has_pending_changes(session):
             try:
-                await unit.tx.flush()  # may still be cancelled, unlike what follows
+                await self._tx.flush()  # may still be cancelled, unlike what follows
             except BaseException as failed:
                 await run_to_end(self._finish(failed))
                 raise
@@ -268,7 +269,7 @@ class AsyncUnit(Block):
         limit = asyncio.timeout(_patience(unit, rolls_back))
         try:
             async with limit:
-                await unit.tx.run_sync(finish, error)
+                await self._tx.run_sync(lambda _: finish(self._tx.sync_session, error))
         except TimeoutError as late:
             if not limit.expired():
                 raise  # UnitTimeoutError, or the driver's own

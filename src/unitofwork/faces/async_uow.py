@@ -70,7 +70,16 @@ class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
         super().__init__(engine, engine.sync_engine, _WAITING, max_waiting, shedding, watch)
 
     @classmethod
-    def from_url(cls, url: str | URL, **engine_options: Any) -> Self:
+    def from_url(
+        cls,
+        url: str | URL,
+        *,
+        max_waiting: int | None = None,
+        shedding: Shedding | None = None,
+        hold_warning: float = 1.0,
+        external_awaits: ExternalAwaits = "warn",
+        **engine_options: Any,
+    ) -> Self:
         """Make an engine with sound defaults; `engine_options` go to `create_async_engine`.
 
         `session_settings`: server settings for each connection, over the defaults; None leaves
@@ -79,7 +88,13 @@ class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
         options, session_settings = sound_defaults(url, engine_options)
         engine = create_async_engine(url, **options)
         prepare_engine(engine.sync_engine, session_settings)
-        uow = cls(engine)
+        uow = cls(
+            engine,
+            max_waiting=max_waiting,
+            shedding=shedding,
+            hold_warning=hold_warning,
+            external_awaits=external_awaits,
+        )
         uow._made_engine = True
         return uow
 

@@ -35,6 +35,7 @@ class SyncUnit(Block):
     ) -> None:
         super().__init__(home, settings, opened_at, name)
         self.engine = engine
+        self._tx: Transaction
         self._savepoint: Savepoint | None = None
 
     def __enter__(self) -> Transaction:
@@ -56,7 +57,7 @@ class SyncUnit(Block):
         unit = self.unit
         try:
             admit(unit)
-            unit.tx = tx = Transaction(self.engine, unit=unit)
+            unit.tx = tx = self._tx = Transaction(self.engine, unit=unit)
         except BaseException:
             self._not_begun()
             raise
@@ -121,7 +122,7 @@ class SyncUnit(Block):
                 self._joined_failed(error)
 
     def _end_unit(self, error: BaseException | None) -> None:
-        tx: Transaction = self.unit.tx
+        tx = self._tx
         try:
             finish(tx, error)
         finally:

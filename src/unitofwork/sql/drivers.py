@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Stuck:
     key: Any
     #: SQLAlchemy's cursor that the statement runs on, where it is known.
     cursor: Any
+    #: What interrupted it.
+    error: BaseException | None = None
 
 
 def cancel_key(dialect: Dialect, driver: Any) -> Any:
@@ -72,7 +75,10 @@ async def _stop_aiosqlite(stuck: Stuck) -> None:
         await driver.interrupt()
         await asyncio.wait((query_over,), timeout=0.01)
     # SQLite keeps a closed connection's locks while a statement of it is unfinished; this one's
-    # rows will not be fetched, and a traceback may hold its cursor for long.
+    # rows will not be fetched, and a traceback may hold its cursor for long. SQLAlchemy 2.1 has the
+    # driver's cursor in its own; on 2.0 only the frames that the error has left still have it.
+    if stuck.error is not None:
+        traceback.clear_frames(stuck.error.__traceback__)
     half_read = getattr(stuck.cursor, "_cursor", None)
     if half_read is not None:
         with contextlib.suppress(sqlite3.OperationalError):  # it says once more: interrupted

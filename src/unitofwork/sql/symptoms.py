@@ -36,7 +36,7 @@ def fate_of_error(error: BaseException, around: BaseException | None = None) -> 
     step: BaseException | None = error
     while step is not None and id(step) not in seen:
         seen.add(id(step))
-        fate = _fate_of_one(step)
+        fate = _fate_of_one(step, around)
         # A group is raised while one of its members is handled: only the members count.
         if fate is not Fate.UNDECIDED or isinstance(step, BaseExceptionGroup):
             return fate
@@ -45,13 +45,13 @@ def fate_of_error(error: BaseException, around: BaseException | None = None) -> 
     return Fate.UNDECIDED
 
 
-def _fate_of_one(error: BaseException) -> Fate:
+def _fate_of_one(error: BaseException, around: BaseException | None) -> Fate:
     for kind, fate in _OURS.items():
         if isinstance(error, kind):
             return fate
     if isinstance(error, BaseExceptionGroup):
         members = [each for each in error.exceptions if not isinstance(each, _CANCELLED)]
-        return all_of([fate_of_error(each) for each in members]) if members else Fate.FINAL
+        return all_of([fate_of_error(each, around) for each in members]) if members else Fate.FINAL
     if not isinstance(error, Exception):
         return Fate.FINAL  # cancelled, interrupted
     return fate_of(symptom_of(error))
