@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,16 +74,23 @@ async def _stop_aiosqlite(stuck: Stuck) -> None:
         await driver.interrupt()
         await asyncio.wait((query_over,), timeout=0.01)
     # SQLite keeps a closed connection's locks while a statement of it is unfinished; this one's
-    # rows will not be fetched, and a traceback may hold its cursor for long. SQLAlchemy 2.1 has the
-    # driver's cursor in its own; on 2.0 only the frames that the error has left still have it.
-    if stuck.error is not None:
-        traceback.clear_frames(stuck.error.__traceback__)
-    half_read = getattr(stuck.cursor, "_cursor", None)
+    # rows will not be fetched, and a traceback may hold its cursor for long.
+    half_read = _aiosqlite_cursor(stuck)
     if half_read is not None:
         with contextlib.suppress(sqlite3.OperationalError):  # it says once more: interrupted
             await half_read.close()
     await driver.rollback()
     await driver.close()
+
+
+def _aiosqlite_cursor(stuck: Stuck) -> Any:
+    """The driver's own cursor: SQLAlchemy 2.1 keeps it in its cursor, 2.0 in a local variable."""
+    found = getattr(stuck.cursor, "_cursor", None)
+    step = None if stuck.error is None else stuck.error.__traceback__
+    while found is None and step is not None:
+        found = step.tb_frame.f_locals.get("_cursor")
+        step = step.tb_next
+    return found
 
 
 Stop = Callable[[Stuck], Awaitable[None]]
