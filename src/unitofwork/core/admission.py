@@ -70,9 +70,9 @@ def place_in_tree(unit: Unit) -> Gate | None:
     gate = unit.home.gate()
     if gate is None:
         return None
-    capacity = gate.stats().capacity
     wanted = unit.settings.connections or 1
-    if wanted > capacity:
+    capacity = capacity_of(unit.home.engine.pool)
+    if capacity is not None and wanted > capacity:
         raise ConfigurationError(
             f"connections={wanted} can never be had: the pool has {capacity}.",
             f"reserve {capacity} or fewer, or make the pool larger.",

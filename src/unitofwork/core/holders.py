@@ -62,8 +62,9 @@ class Hold:
     def belongs_to(self, unit: Unit) -> None:
         """The connection was taken for `unit`, perhaps by a helper task of its owner's."""
         self.unit = unit
-        self.owner = ref(unit.owner)
-        self.owner_name = places.actor_name(unit.owner)
+        if self.owner() is not unit.owner:
+            self.owner = ref(unit.owner)
+            self.owner_name = places.actor_name(unit.owner)
 
     def seen(self, now: float) -> Holder:
         """As the user sees it."""

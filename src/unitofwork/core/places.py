@@ -39,7 +39,8 @@ def caller() -> Place:
     last = frame
     while True:
         while frame is not None:
-            if not _library(frame):
+            # One look-up for each frame on the way: this runs at every checkout.
+            if not _is_library.get(frame.f_code.co_filename) and not _library(frame):
                 return place_of(frame)
             if frame.f_code.co_filename == _EVENT_LOOP:  # above it is only what runs the loop
                 return place_of(last or frame)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Column, Select, inspect, select, tuple_
+from sqlalchemy import Column, Select, bindparam, inspect, select, tuple_
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -74,13 +75,11 @@ def compare(
 def _compare_chunk(
     tx: CoreTransaction, mapper: Mapper[Any], rows: Sequence[ReadRow], lock: bool
 ) -> Iterator[StaleColumn]:
-    names = sorted({name for row in rows for name in row.values})
-    statement = _select(mapper, names, [row.key for row in rows])
-    if lock:
-        # Every table of an inheritance: the flush may write to any of them.
-        statement = statement.with_for_update(key_share=True)
+    names = tuple(sorted({name for row in rows for name in row.values}))
     width = len(mapper.primary_key)
-    now = {tuple(found[:width]): found[width:] for found in tx.execute(statement)}
+    keys = [row.key if width > 1 else row.key[0] for row in rows]
+    result = tx.execute(_select(mapper, names, lock), {"keys": keys})
+    now = {tuple(found[:width]): found[width:] for found in result}
     for row in rows:
         values = now.get(row.key)
         if values is None:
@@ -98,7 +97,9 @@ def _same(column: Column[Any], old: Any, new: Any) -> bool:
     return bool(old != old and new != new)  # NaN, of float and Decimal, is unlike itself
 
 
-def _select(mapper: Mapper[Any], names: list[str], keys: list[tuple[Any, ...]]) -> Select[Any]:
+@functools.lru_cache(maxsize=256)
+def _select(mapper: Mapper[Any], names: tuple[str, ...], lock: bool) -> Select[Any]:
+    """The rows with the keys `:keys`; built once, for it is run in each unit."""
     entity = mapper.class_
     primary = [
         getattr(entity, mapper.get_property_by_column(column).key) for column in mapper.primary_key
@@ -106,9 +107,11 @@ def _select(mapper: Mapper[Any], names: list[str], keys: list[tuple[Any, ...]]) 
     # The same column twice would be returned once only: each gets a label of its own.
     wanted = [*primary, *(getattr(entity, name) for name in names)]
     labelled = [column.label(f"c{number}") for number, column in enumerate(wanted)]
-    one = len(primary) == 1
-    matches = primary[0].in_([key[0] for key in keys]) if one else tuple_(*primary).in_(keys)
-    return select(*labelled).where(matches).order_by(*primary)
+    key = primary[0] if len(primary) == 1 else tuple_(*primary)
+    statement = select(*labelled).where(key.in_(bindparam("keys", expanding=True)))
+    statement = statement.order_by(*primary)
+    # Locked in every table of an inheritance: the flush may write to any of them.
+    return statement.with_for_update(key_share=True) if lock else statement
 
 
 def recheck(tx: CoreTransaction, rows: Iterable[ReadRow], how: Recheck) -> None:

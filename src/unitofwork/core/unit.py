@@ -284,8 +284,10 @@ class Unit:
         if not self.ended:
             self.outcome = outcome
             self.ended = True
-            self.home.forget(self)
-            admission.leave(self)
+            try:
+                self.home.forget(self)
+            finally:  # KeyboardInterrupt can strike in between; the permit must not be lost
+                admission.leave(self)
             if self.link is not None:
                 self.link.unit = None
             self.tx = None
