@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.cancellation.world import DRIVERS, make_world
 from tests.support.hygiene import Hygiene
+
 from unitofwork import Outcome, UnitTimeoutError
 from unitofwork.testing.postgres import EmbeddedPostgres
 
@@ -24,7 +24,7 @@ async def test_a_deadline_that_passed_while_the_loop_was_blocked(
     with pytest.raises(UnitTimeoutError):
         async with world.uow(timeout=0.3) as tx:
             await world._first(tx)
-            time.sleep(0.4)  # noqa: ASYNC251 - the loop has no turn before the end
+            time.sleep(0.4)
     assert tx.outcome is Outcome.ROLLED_BACK
     assert await world.values() == [0, 0]
     await hygiene.check_async()
