@@ -39,7 +39,7 @@ async def settled(world: World, hygiene: Hygiene) -> None:
     assert len(world.called_back) == world.committed
 
 
-# aiosqlite leaves a connection whose opening was cancelled to the collector, and Python 3.13 says so.
+# aiosqlite leaves a connection whose opening was cancelled to the collector: 3.13 says so.
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("pool", ["warm", "cold"])
