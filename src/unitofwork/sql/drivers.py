@@ -30,7 +30,12 @@ class Stuck:
 
 def cancel_key(dialect: Dialect, driver: Any) -> Any:
     """What it takes to cancel a query of this connection after the driver has closed it."""
-    return driver.pgconn.get_cancel() if dialect.driver == "psycopg" else None
+    if dialect.driver != "psycopg":
+        return None
+    from psycopg import capabilities
+
+    # libpq 17 can cancel without blocking the process on a network that does not answer.
+    return driver.pgconn.cancel_conn() if capabilities.has_cancel_safe() else None
 
 
 def found_closed(dialect: Dialect, driver: Any) -> bool:
@@ -56,8 +61,11 @@ async def _stop_asyncpg(stuck: Stuck) -> None:
 async def _stop_psycopg(stuck: Stuck) -> None:
     # psycopg cancels by itself; but cancelled once more while doing so, as an anyio scope does, it
     # closes the socket at once, and the server goes on with the query and its locks.
-    if stuck.driver.closed or _is_active(stuck.driver):
-        await asyncio.to_thread(stuck.key.cancel)
+    if stuck.key is not None and (stuck.driver.closed or _is_active(stuck.driver)):
+        from psycopg import generators, waiting
+
+        stuck.key.start()
+        await waiting.wait_conn_async(generators.cancel(stuck.key), interval=0.1, timeout=PATIENCE)
     await stuck.driver.close()
 
 
@@ -106,7 +114,11 @@ def stop_in_thread(stuck: Stuck) -> None:
     """The same for a sync driver whose thread was interrupted, twice at worst."""
     if stuck.key is not None:
         if stuck.driver.closed or _is_active(stuck.driver):
-            stuck.key.cancel()
+            from psycopg import Error, generators, waiting
+
+            stuck.key.start()
+            with contextlib.suppress(Error):
+                waiting.wait_conn(generators.cancel(stuck.key), interval=0.1, timeout=PATIENCE)
     elif isinstance(stuck.driver, sqlite3.Connection):
         stuck.driver.interrupt()
         with contextlib.suppress(sqlite3.Error):
