@@ -82,3 +82,10 @@ def bench(session: nox.Session) -> None:
     """The benchmarks: rewrites benchmarks/REPORT.md; `-- --quick` prints a look of two minutes."""
     install(session)
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def proof(session: nox.Session) -> None:
+    """The model of the lock protocol, every configuration; needs spin and gcc, some minutes."""
+    install(session)
+    session.run("pytest", "tests/proof", *session.posargs, env={"UNITOFWORK_LONG": "1"})

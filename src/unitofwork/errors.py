@@ -135,9 +135,14 @@ class RowNotFoundError(UnitOfWorkError):
 
 
 class LateLockError(UnitOfWorkError):
-    """A row lock out of order was refused; run the unit again with the rows declared first."""
+    """A row lock out of order was refused; run the unit again with the rows declared first.
+
+    `wanted`: what was asked for; `held`: what the unit held at or above that.
+    """
 
     code = "late-lock"
+    wanted: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
 
 class UnorderedWriteError(UnitOfWorkError):

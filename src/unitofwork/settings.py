@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from .errors import ConfigurationError
-from .types import IsolationLevel, Propagation
+from .types import IsolationLevel, Propagation, Verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,15 +26,24 @@ class UnitSettings:
     statement_timeout: float | None = None
     connections: int | None = None
     confirm_commit: bool | None = None
+    guard_reads: bool | None = None
+    strict_locks: bool | None = None
+    lock_names: tuple[tuple[Any, ...], ...] = ()
+    verify: Verify | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("isolation", self.isolation, get_args(IsolationLevel))
-        for flag in ("read_only", "deferrable", "confirm_commit"):
+        for flag in ("read_only", "deferrable", "confirm_commit", "guard_reads", "strict_locks"):
             _check_flag(flag, getattr(self, flag))
         for seconds in ("timeout", "acquire_timeout", "lock_timeout", "statement_timeout"):
             _check_seconds(seconds, getattr(self, seconds))
         _check_count("connections", self.connections)
+        if self.verify is not None and not callable(self.verify):
+            raise ConfigurationError(
+                f"verify={self.verify!r} can't be called.",
+                "pass a function that looks whether the unit's work is in the database.",
+            )
         if self.deferrable and not (self.read_only and self.isolation == "SERIALIZABLE"):
             # https://www.postgresql.org/docs/current/sql-set-transaction.html
             raise ConfigurationError(
@@ -49,6 +58,8 @@ def settings_from(options: dict[str, Any]) -> UnitSettings:
     """Check keyword options. Raises `ConfigurationError` before any I/O."""
     if not options:
         return _DEFAULT
+    if "verify" in options:  # a new function each time, which would be kept for long
+        return _checked(tuple(options), *options.values())
     try:
         return _cached(tuple(options), *options.values())
     except TypeError:  # an unhashable value is always a wrong one; say which
@@ -72,7 +83,19 @@ def _checked(names: tuple[str, ...], *given: Any) -> UnitSettings:
     propagation = values.get("propagation", Propagation.REQUIRED)
     _check_choice("propagation", propagation, tuple(Propagation))
     values["propagation"] = Propagation(propagation)
+    if "lock_names" in values:
+        values["lock_names"] = _names(values["lock_names"])
     return UnitSettings(**values)
+
+
+def _names(value: object) -> tuple[tuple[Any, ...], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        raise ConfigurationError(
+            f"lock_names={value!r} is not a list.", 'pass names: lock_names=[("account", 1)].'
+        )
+    return tuple(each if isinstance(each, tuple) else (each,) for each in value)
 
 
 def _check_choice(option: str, value: object, choices: tuple[Any, ...]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypedDict
 
+#: Of a row lock; PostgreSQL's four, of which the third is what an UPDATE takes.
+LockStrength = Literal["key_share", "share", "no_key_update", "update"]
 IsolationLevel = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 
 
@@ -29,6 +32,8 @@ class Propagation(enum.StrEnum):
     NEVER = "never"
 
 
+#: Answers whether an unknown COMMIT has happened; None if it can't tell. A sync unit can't await.
+Verify = Callable[[], bool | Awaitable[bool | None] | None]
 PropagationName = Literal["required", "requires_new", "nested", "mandatory", "never"]
 
 
@@ -45,7 +50,20 @@ class Options(TypedDict, total=False):
     statement_timeout: float | None
     connections: int | None
     confirm_commit: bool | None
+    guard_reads: bool | None
+    strict_locks: bool | None
+    lock_names: Sequence[Any] | None
+    verify: Verify | None
     name: str | None
+
+
+class LockOptions(TypedDict, total=False):
+    """The keyword options of a lock call; `timeout` in seconds."""
+
+    strength: LockStrength
+    nowait: bool
+    skip_locked: bool
+    timeout: float | None
 
 
 class RetriedOptions(Options, total=False):
@@ -129,3 +147,46 @@ class _Current:
 
 #: Default of a parameter that `@transactional` fills with the transaction of the unit.
 CURRENT: Final[Any] = _Current()
+
+
+Severity = Literal["error", "warning", "info"]
+ValidateMode = Literal["error", "warn", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the validator found: `code` names the section of docs/validator.md."""
+
+    code: str
+    severity: Severity
+    #: What is wrong, with the sum written out.
+    message: str
+    #: The line to change.
+    remedy: str
+    #: The number to set in it, where it is one of connections per process.
+    pool_size: int | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.severity} {self.code}: {self.message}\n  What to do: {self.remedy}\n"
+            f"  Explained at: docs/validator.md#{self.code}"
+        )
+
+
+class Fleet(TypedDict, total=False):
+    """What a process can't see of its fleet; times in seconds."""
+
+    #: Processes per replica, and replicas; else WEB_CONCURRENCY, gunicorn's or uvicorn's options.
+    workers: int | None
+    replicas: int | None
+    #: Generations connected at once during a deployment: 2, unless the old one stops first.
+    generations: int | None
+    #: Units that run at once in this process, and the most connections of one tree of units.
+    concurrency: int | None
+    connections: int | None
+    request_timeout: float | None
+    #: How long a firewall or load balancer on the way lets a connection be idle.
+    idle_limit: float | None
+    #: Units per second of the whole fleet, and the seconds that one takes.
+    throughput: float | None
+    transaction_time: float | None

@@ -13,10 +13,15 @@ from typing import Any, NamedTuple
 from sqlalchemy import exc, inspect
 from sqlalchemy.orm import InstanceState
 
-from ..errors import ConfigurationError, RetriesExceededError
+from ..errors import ConfigurationError, LateLockError, RetriesExceededError
+from ..policies.locks.book import Strength, stronger
+from ..policies.locks.order import Resource
 from ..policies.retrying import Fate, RetryBudget, RetryPolicy
 from ..sql.symptoms import fate_of_error
 from .unit import Unit
+
+#: SQLSTATE deadlock_detected and lock_not_available.
+LOCK_TROUBLE = frozenset({"40P01", "55P03"})
 
 #: One for the process: an outage is common to all its units.
 BUDGET = RetryBudget()
@@ -57,6 +62,10 @@ class Story:
         self.policy = policy
         self.failed: list[Attempt] = []
         self.needs_new_connections = False
+        #: Locks that refused attempts have held or asked for; the next one takes them first.
+        self.wanted: dict[Resource, Strength] = {}
+        #: Attempts that ended because a lock was refused.
+        self.refusals = 0
         self._kept: list[_Kept] = []
         self._next = 0
         self._began = self._first_began = time.monotonic()
@@ -104,7 +113,22 @@ class Story:
             )
             return False
         self.needs_new_connections = fate is Fate.RETRY_ON_NEW_CONNECTIONS
+        if fate is Fate.RETRY:
+            self._learn(error, unit)
         return True
+
+    def _learn(self, error: BaseException, unit: Unit) -> None:
+        """Have the next attempt lock first, in order, what this one held and asked for."""
+        refused = isinstance(error, LateLockError)
+        if refused or unit.home.rules.sqlstate(error) in LOCK_TROUBLE:
+            self.refusals += 1
+            stronger(self.wanted, unit.wanted)
+            stronger(self.wanted, unit.book.strengths())
+
+    @property
+    def may_go_on_at_once(self) -> bool:
+        """Whether the next attempt waits for what stopped this one by itself, in order."""
+        return isinstance(self.failed[-1].error, LateLockError)
 
     def _fate(self, error: BaseException, unit: Unit) -> Fate:
         fate = fate_of_error(error, self._around)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from ..settings import UnitSettings
 from ..types import Outcome, Place
 from . import current, places
 from .home import Home
+from .locks.around import floor
 from .unit import Unit
 
 #: query_canceled (statement_timeout) and transaction_timeout.
@@ -78,6 +80,9 @@ class Block:
             opened_at=place,
             owner=places.actor(),
         )
+        if outer is not None:
+            around = tuple(current.ancestors())
+            self.unit.book.floor = functools.partial(floor, self.unit, around)
         self._home.remember(self.unit)
         self.unit.link = current.enter(self.unit)
 

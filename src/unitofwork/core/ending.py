@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from ..errors import CommitUnknownError
 from ..policies.outcome import after_failed_commit
 from ..types import Outcome
+from . import admission
 from .settling import NOTHING_WRITTEN, settle
 from .soundness import unsound
 from .stopping import stop_query
@@ -66,15 +67,25 @@ def _commit(tx: CoreTransaction) -> None:
         commit_transaction(tx)
         Session.close(tx)
         unit.end(Outcome.COMMITTED)
-    finally:
+    except CommitUnknownError:
+        raise  # it has ended, or is in doubt
+    except BaseException:
         if not unit.ended:
             roll_back(tx)
+        raise
 
 
-def commit_transaction(tx: CoreTransaction) -> None:
+def is_in_doubt(unit: Unit) -> bool:
+    """Whether all that the unit has left to do is to ask the application what its COMMIT did."""
+    return unit.outcome is Outcome.UNKNOWN and not unit.ended
+
+
+def commit_transaction(tx: CoreTransaction, *, goes_on: bool = False) -> None:
     """Flush and COMMIT, and return the connection.
 
-    If that fails, the unit has ended and its outcome is true; raises why.
+    If that fails, the unit has ended and its outcome is true; raises why. One that has a `verify`
+    and an unknown outcome is left in doubt by `CommitUnknownError`: see `conclude`.
+    `goes_on`: the session is used further.
     """
     unit, rules = tx.unit, tx.unit.home.rules
     try:
@@ -84,18 +95,18 @@ def commit_transaction(tx: CoreTransaction) -> None:
         while has_pending_changes(tx):
             tx.flush()
         if unit.connection is not None:
-            if unit.settings.confirm_commit:
+            if unit.settings.confirm_commit and unit.transaction_id is None:
                 unit.transaction_id = rules.transaction_id(unit.connection) or NOTHING_WRITTEN
             unit.commit_was_sent = not rules.is_closed(unit.connection)
         Session.commit(tx)
     except BaseException as error:
-        _commit_failed(tx, error)
+        _commit_failed(tx, error, goes_on)
         if unit.outcome is not Outcome.COMMITTED or not isinstance(error, Exception):
             raise
         log.warning("unit %r is committed; its connection was dropped: %r", unit.name, error)
 
 
-def _commit_failed(tx: CoreTransaction, error: BaseException) -> None:
+def _commit_failed(tx: CoreTransaction, error: BaseException, goes_on: bool) -> None:
     """Settle the outcome and let go of the connection. Raises if the outcome is unknown."""
     unit = tx.unit
     connection = unit.connection
@@ -112,14 +123,29 @@ def _commit_failed(tx: CoreTransaction, error: BaseException) -> None:
             connection.connection.rollback()
         except Exception as failed:
             connection.invalidate(failed)
-    _return_connection(tx, connection)
+    _return_connection(tx, connection, keep_session=goes_on)
     if unit.outcome is Outcome.UNKNOWN and isinstance(error, Exception):
         unit.outcome = settle(unit)
         if unit.outcome is Outcome.COMMITTED:
             return
+        if unit.outcome is Outcome.UNKNOWN and unit.settings.verify is not None:
+            unit.home.let_go(unit)
+            admission.leave(unit)
+            raise commit_unknown(unit) from error
     unit.end(unit.outcome)
     if unit.outcome is Outcome.UNKNOWN and isinstance(error, Exception):
         raise commit_unknown(unit) from error
+
+
+def conclude(unit: Unit, unknown: CommitUnknownError, outcome: Outcome) -> None:
+    """End a unit that was in doubt. Raises unless it is found committed."""
+    unit.end(outcome)
+    unknown.outcome = outcome
+    lost = unknown.__cause__
+    if outcome is Outcome.ROLLED_BACK and lost is not None:
+        raise lost from lost.__cause__
+    if outcome is not Outcome.COMMITTED:
+        raise unknown
 
 
 def commit_unknown(unit: Unit) -> CommitUnknownError:
@@ -142,12 +168,20 @@ def roll_back(tx: CoreTransaction) -> None:
     try:
         _return_connection(tx, tx.unit.connection)
     finally:
-        tx.unit.end(Outcome.ROLLED_BACK)
+        # An interrupted search for the fate of a COMMIT leaves it unknown.
+        undecided = tx.unit.outcome is Outcome.PENDING
+        tx.unit.end(Outcome.ROLLED_BACK if undecided else tx.unit.outcome)
 
 
-def _return_connection(tx: CoreTransaction, connection: Connection | None) -> None:
+def _return_connection(
+    tx: CoreTransaction, connection: Connection | None, *, keep_session: bool = False
+) -> None:
+    transaction = tx.get_transaction()
     try:
-        Session.close(tx)
+        if not keep_session:
+            Session.close(tx)
+        elif transaction is not None:
+            transaction.close()
     except BaseException as error:
         # Closed sessions leave a connection behind whose ROLLBACK failed: drop it by hand.
         if connection is not None:

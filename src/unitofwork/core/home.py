@@ -19,13 +19,16 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool, QueuePool
 from ..errors import ConfigurationError
 from ..policies.shedding import Shedding
 from ..settings import UnitSettings
-from ..sql import DatabaseRules, rules_for
+from ..sql import DatabaseRules, Restore, rules_for
 from ..sql.drivers import cancel_key
 from ..types import Holder, Outcome, PoolStats
 from .admission import Gate, capacity_of
 from .ledger import Ledger
+from .locks.declared import AlsoWritten
+from .locks.names import hold_names
+from .locks.tables import Tables
 from .origin import Origin
-from .stopping import CANCEL_KEY, stop_query
+from .stopping import CANCEL_KEY, limit_connecting, stop_query
 from .unit import Unit
 
 _RESTORE = "unitofwork_restore"
@@ -52,6 +55,18 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Locking:
+    """How the units of an engine lock rows."""
+
+    #: The lines of the pinned lock-order file.
+    order: tuple[str, ...] = ()
+    guard_reads: bool = False
+    strict_locks: bool = False
+    #: Whether unique values and keys that clients choose are locked by name before an INSERT.
+    unique_names: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """How the face of an engine waits: the only thing that the core asks of it."""
 
@@ -67,11 +82,18 @@ class Home:
     _making = threading.Lock()
     _ranks = itertools.count()
 
-    def __init__(self, engine: Engine, waiting: Waiting, admission: Rules) -> None:
+    def __init__(
+        self, engine: Engine, waiting: Waiting, admission: Rules, locking: Locking
+    ) -> None:
         self.engine = engine
         #: The order in which a tree of units may wait for several engines.
         self.rank = next(self._ranks)
         self.rules: DatabaseRules = rules_for(engine.dialect)
+        #: Their order is that of the locks.
+        self.tables = Tables(locking.order)
+        self.locking = locking
+        #: By class: rows that triggers write beside its own.
+        self.also_written: list[tuple[type[Any], AlsoWritten]] = []
         self.ledger = Ledger(engine)
         self.origin = Origin(engine)
         self.admission = admission
@@ -87,26 +109,31 @@ class Home:
         event.listen(engine, "handle_error", self._on_error)
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "checkin", self._on_checkin)
+        limit_connecting(engine)
 
     @classmethod
-    def of(cls, engine: Engine, waiting: Waiting, admission: Rules | None) -> Home:
+    def of(
+        cls, engine: Engine, waiting: Waiting, admission: Rules | None, locking: Locking | None
+    ) -> Home:
         """The home of `engine`; copies made by `execution_options` share it with their origin.
 
-        Raises `ConfigurationError` if it is there already with another rule of admission.
+        Raises `ConfigurationError` if it is there already with other rules.
         """
         with cls._making:
             # Copies share the dialect, and nothing else does. The home keeps its engine alive, and
             # is kept alive by the engine's listeners, so the id can't be another's.
             home = cls._homes.get(id(engine.dialect))
             if home is None:
-                home = cls(engine, waiting, admission or Rules())
+                home = cls(engine, waiting, admission or Rules(), locking or Locking())
                 cls._homes[id(engine.dialect)] = home
-        if admission is not None and admission != home.admission:
-            raise ConfigurationError(
-                f"This engine has a unit of work already, with {home.admission}; "
-                f"another one asks for {admission}.",
-                "one gate serves an engine: give max_waiting and shedding once, or the same.",
-            )
+        for asked, has in ((admission, home.admission), (locking, home.locking)):
+            if asked is not None and asked != has:
+                raise ConfigurationError(
+                    f"This engine has a unit of work already, with {has}; another one asks for "
+                    f"{asked}.",
+                    "one gate and one lock order serve an engine: give these options once, or "
+                    "the same.",
+                )
         return home
 
     def gate(self) -> Gate | None:
@@ -144,9 +171,13 @@ class Home:
         hold = self.ledger.hold_of(connection)
         if hold is not None:
             hold.belongs_to(unit)
+        undo: list[Restore] = []
+        connection.info[_RESTORE] = undo
+        if unit.settings.lock_names:
+            hold_names(unit, connection, undo)
         restore = self.rules.begin(connection, unit.settings, unit.remaining())
         if restore is not None:
-            connection.info[_RESTORE] = restore
+            undo.append(restore)
 
     def let_go(self, unit: Unit) -> None:
         """The unit has no connection any more."""
@@ -198,10 +229,11 @@ class Home:
             record.info[CANCEL_KEY] = key
 
     def _on_checkin(self, dbapi_connection: Any, record: ConnectionPoolEntry) -> None:
-        restore = record.info.pop(_RESTORE, None)
-        if restore is not None and dbapi_connection is not None:
+        undo: list[Restore] = record.info.pop(_RESTORE, None) or []
+        if undo and dbapi_connection is not None:
             try:
-                restore(dbapi_connection)
+                for restore in undo:
+                    restore(dbapi_connection)
             except Exception as error:  # the next unit must not get it like this
                 log.warning("a connection could not be put back in order, closing it: %r", error)
                 record.invalidate(error)

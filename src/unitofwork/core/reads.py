@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Column, Select, bindparam, inspect, select, tuple_
-from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper
+from sqlalchemy.orm import ColumnProperty, InstanceState, LoaderCallableStatus, Mapper
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import StaleReadError
@@ -18,6 +18,8 @@ from ..types import StaleColumn
 if TYPE_CHECKING:
     from .transaction import CoreTransaction
 
+#: What SQLAlchemy keeps in place of a value that was overwritten before it was ever loaded.
+_UNKNOWN = (LoaderCallableStatus.NO_VALUE, LoaderCallableStatus.NEVER_SET)
 Recheck = Literal["raise", "refresh", "ignore"]
 _CHUNK = 500
 
@@ -35,10 +37,11 @@ class ReadRow:
 
 def rows_read(tx: CoreTransaction) -> list[ReadRow]:
     """Every persistent row in the session with the values that were loaded of it."""
-    return [row for instance in tx.identity_map.values() if (row := _read_row(instance))]
+    return [row for instance in tx.identity_map.values() if (row := read_row(instance))]
 
 
-def _read_row(instance: Any) -> ReadRow | None:
+def read_row(instance: Any) -> ReadRow | None:
+    """The row of a persistent object as it was loaded, whatever was set since."""
     state: InstanceState[Any] = inspect(instance)
     if state.identity is None:
         return None
@@ -48,7 +51,13 @@ def _read_row(instance: Any) -> ReadRow | None:
     if version is not None:
         versions = [prop for prop in columns if version in prop.columns]
         columns = versions if versions and versions[0].key in state.dict else columns
-    values = {prop.key: state.dict[prop.key] for prop in columns if prop.key in state.dict}
+    before = state.committed_state
+    values = {
+        prop.key: before.get(prop.key, state.dict[prop.key])
+        for prop in columns
+        if prop.key in state.dict
+    }
+    values = {key: value for key, value in values.items() if value not in _UNKNOWN}
     return ReadRow(instance, mapper, tuple(state.identity), values)
 
 
@@ -56,10 +65,8 @@ def _columns(mapper: Mapper[Any]) -> Iterator[ColumnProperty[Any]]:
     return (prop for prop in mapper.column_attrs if isinstance(prop.columns[0], Column))
 
 
-def compare(
-    tx: CoreTransaction, rows: Iterable[ReadRow], *, lock: bool = False
-) -> list[StaleColumn]:
-    """Read the rows again and say what differs; `lock` them in the order of their keys."""
+def compare(tx: CoreTransaction, rows: Iterable[ReadRow]) -> list[StaleColumn]:
+    """Read the rows again and say what differs."""
     groups: dict[Mapper[Any], list[ReadRow]] = defaultdict(list)
     for row in rows:
         if row.values:
@@ -68,17 +75,17 @@ def compare(
     for mapper in sorted(groups, key=_table_name):
         group = sorted(groups[mapper], key=lambda row: row.key)
         for start in range(0, len(group), _CHUNK):
-            found += _compare_chunk(tx, mapper, group[start : start + _CHUNK], lock)
+            found += _compare_chunk(tx, mapper, group[start : start + _CHUNK])
     return found
 
 
 def _compare_chunk(
-    tx: CoreTransaction, mapper: Mapper[Any], rows: Sequence[ReadRow], lock: bool
+    tx: CoreTransaction, mapper: Mapper[Any], rows: Sequence[ReadRow]
 ) -> Iterator[StaleColumn]:
     names = tuple(sorted({name for row in rows for name in row.values}))
     width = len(mapper.primary_key)
     keys = [row.key if width > 1 else row.key[0] for row in rows]
-    result = tx.execute(_select(mapper, names, lock), {"keys": keys})
+    result = tx.execute(_select(mapper, names), {"keys": keys})
     now = {tuple(found[:width]): found[width:] for found in result}
     for row in rows:
         values = now.get(row.key)
@@ -98,7 +105,7 @@ def _same(column: Column[Any], old: Any, new: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _select(mapper: Mapper[Any], names: tuple[str, ...], lock: bool) -> Select[Any]:
+def _select(mapper: Mapper[Any], names: tuple[str, ...]) -> Select[Any]:
     """The rows with the keys `:keys`; built once, for it is run in each unit."""
     entity = mapper.class_
     primary = [
@@ -108,10 +115,7 @@ def _select(mapper: Mapper[Any], names: tuple[str, ...], lock: bool) -> Select[A
     wanted = [*primary, *(getattr(entity, name) for name in names)]
     labelled = [column.label(f"c{number}") for number, column in enumerate(wanted)]
     key = primary[0] if len(primary) == 1 else tuple_(*primary)
-    statement = select(*labelled).where(key.in_(bindparam("keys", expanding=True)))
-    statement = statement.order_by(*primary)
-    # Locked in every table of an inheritance: the flush may write to any of them.
-    return statement.with_for_update(key_share=True) if lock else statement
+    return select(*labelled).where(key.in_(bindparam("keys", expanding=True)))
 
 
 def recheck(tx: CoreTransaction, rows: Iterable[ReadRow], how: Recheck) -> None:
@@ -150,9 +154,9 @@ def stale_read(tx: CoreTransaction, stale: Sequence[StaleColumn]) -> StaleReadEr
     """The error for rows that changed under the unit."""
     listed = "".join(f"\n  - {change}" for change in stale[:20])
     return StaleReadError(
-        f"What unit {tx.unit.name!r} had read before it was released has changed since:{listed}",
-        "run the unit again, or pass recheck='refresh' to go on with the new values "
-        "('ignore' goes on with the old ones).",
+        f"What unit {tx.unit.name!r} had read has changed since:{listed}",
+        "run the unit again; or read and lock in one step with tx.lock(); after a release "
+        "recheck='refresh' goes on with the new values ('ignore' with the old ones).",
         rows=tuple(stale),
     )
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from sqlalchemy import event
-
-from ..errors import ConfigurationError, TransactionStateError, UnsavedWorkError
+from ..errors import (
+    CommitUnknownError,
+    ConfigurationError,
+    TransactionStateError,
+    UnsavedWorkError,
+)
+from ..policies.locks.book import Book
 from ..types import Outcome, Place
 from . import admission, places
 from .ending import commit_transaction
-from .reads import Recheck, compare, recheck, rows_read, stale_read
+from .reads import Recheck, recheck, rows_read
 from .soundness import unsound
 from .transaction import CoreTransaction
 
@@ -21,10 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("unitofwork.unit")
 
 
-def release(tx: CoreTransaction, commit: bool, place: Place) -> None:
+def release(tx: CoreTransaction, commit: bool, relock: bool, place: Place) -> None:
     """End the transaction and return connection and permits; the session keeps what it loaded.
 
-    `place`: the user's line that asked for it.
+    `relock`: take the same locks again when the unit goes on. `place`: the user's line.
 
     Raises `UnsavedWorkError` if work would be lost, `TransactionStateError` inside a savepoint,
     `SilentRollbackError` after a swallowed failure; with `commit` what a commit can raise.
@@ -39,8 +43,9 @@ def release(tx: CoreTransaction, commit: bool, place: Place) -> None:
                 name=unit.name,
                 opened_at=unit.opened_at,
             )
+        unit.relock = unit.book.strengths() if commit and relock else {}
         if commit:
-            commit_transaction(tx)
+            commit_transaction(tx, goes_on=True)
             unit.committed_before = unit.committed_before or unit.connection is not None
         else:
             silent = unsound(tx)
@@ -48,11 +53,19 @@ def release(tx: CoreTransaction, commit: bool, place: Place) -> None:
                 raise silent
             _refuse_to_lose(tx, place)
             _end_reading(tx)
-        unit.rows_read = rows_read(tx)
-        unit.released_at = place
-        _back_to_the_start(unit)
+        was_released(tx, place)
+    except CommitUnknownError:
+        unit.released_at = place  # if it is in doubt: nothing may be sent meanwhile
+        raise
     finally:
         unit.end_use()
+
+
+def was_released(tx: CoreTransaction, place: Place) -> None:
+    """The transaction has ended well: note what it had read, and where it was released."""
+    tx.unit.rows_read = rows_read(tx)
+    tx.unit.released_at = place
+    _back_to_the_start(tx.unit)
 
 
 def _end_reading(tx: CoreTransaction) -> None:
@@ -77,6 +90,9 @@ def _back_to_the_start(unit: Unit) -> None:
     unit.transaction_id = None
     unit.connection_was_lent = False
     unit.failed_statement = None
+    unit.book = Book(unit.book.floor)
+    unit.session_lock_timeout = None
+    unit.waits_are_limited = unit.tripwire_is_set = False
     unit.unsaved.clear()
     unit.may_have_written = False
 
@@ -86,6 +102,7 @@ def _refuse_to_lose(tx: CoreTransaction, place: Place) -> None:
     pending = [f"new: {_named(each)}" for each in tx.new]
     pending += [f"changed: {_named(each)}" for each in tx.dirty if tx.is_modified(each)]
     pending += [f"deleted: {_named(each)}" for each in tx.deleted]
+    pending += [f"locked: {resource}" for resource in unit.book.held]
     pending += list(unit.unsaved)
     # A round trip, where the statements alone don't show that nothing was written.
     unsure = (unit.may_have_written or unit.connection_was_lent) and not unit.settings.read_only
@@ -97,7 +114,7 @@ def _refuse_to_lose(tx: CoreTransaction, place: Place) -> None:
         raise UnsavedWorkError(
             f"Unit {unit.name!r} has work that releasing it at {place} would lose:{listed}",
             "release before writing or locking; or pass commit=True to commit this part now, "
-            "which nothing later can undo.",
+            "which nothing later can undo (relock=True takes its locks again afterwards).",
             pending=tuple(pending),
         )
 
@@ -138,23 +155,3 @@ def resume(tx: CoreTransaction, how: Recheck) -> None:
         recheck(tx, unit.rows_read, how)
         if how == "refresh":
             unit.rows_read = rows_read(tx)
-
-
-@event.listens_for(CoreTransaction, "before_flush")
-def _guard_rows_read_before(session: CoreTransaction, *_: object) -> None:
-    """Rows read before a release must still be as read when they are overwritten.
-
-    The comparison on return holds no lock, so another unit may change a row between it and the
-    flush; this one locks the rows, in order, and they stay as compared until the end.
-    """
-    if not session.unit.rows_read:
-        return
-    changed = [each for each in session.dirty if session.is_modified(each)]
-    changing = {id(each) for each in (*changed, *session.deleted)}
-    rows = [row for row in session.unit.rows_read if id(row.instance) in changing]
-    if not rows:
-        return
-    stale = compare(session, rows, lock=True)
-    if stale:
-        raise stale_read(session, stale)
-    session.unit.rows_read = [row for row in session.unit.rows_read if row not in rows]

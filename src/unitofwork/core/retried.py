@@ -57,11 +57,12 @@ def arrangement(story: Story) -> dict[str, Any]:
     from tenacity import stop_after_attempt, stop_before_delay, wait_random_exponential
 
     policy = story.policy
+    back_off = wait_random_exponential(multiplier=policy.wait_initial, max=policy.wait_max)
     # The delay counts from now, and the first attempt is over already.
     left = max(0.0, policy.timeout - story.seconds(time.monotonic()))
     return {
         "stop": stop_after_attempt(policy.attempts) | stop_before_delay(left),
-        "wait": wait_random_exponential(multiplier=policy.wait_initial, max=policy.wait_max),
+        "wait": lambda state: 0.0 if story.may_go_on_at_once else back_off(state),
         "retry": _always,
     }
 

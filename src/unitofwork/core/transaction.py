@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, TypeVar, Unpack
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, Select, event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ..errors import ConfigurationError, TransactionStateError, UnitOfWorkError
-from ..types import Outcome
+from ..policies.locks.book import Strength
+from ..policies.locks.order import name
+from ..types import LockOptions, Outcome
+from .locks.acquire import acquire
+from .locks.rows import How, lock_rows, lock_where, skipped
 from .room import is_full, wait_for_room
 from .savepoint import Savepoint
 from .unit import Callback, Unit
+
+T = TypeVar("T")
 
 
 class UnitView:
@@ -113,6 +120,77 @@ class CoreTransaction(UnitView, Session):
         """
         return Savepoint(self)
 
+    # --- row locks; each call is one task's (thread's) at a time
+
+    def lock(
+        self,
+        entity: type[T],
+        key: Any,
+        **how: Unpack[LockOptions],
+    ) -> T:
+        """Load and lock one row; see `lock_many`. A composite key is a tuple.
+
+        With `skip_locked` a row that another transaction holds is a `RowNotFoundError`.
+        """
+        with self.unit.in_use():
+            found = lock_rows(self, {entity: [key]}, How.of(**how))[entity]
+            if not found:
+                raise skipped(self, entity, key)
+        row: T = found[0]
+        return row
+
+    def lock_many(
+        self,
+        entity: type[T],
+        keys: Iterable[Any],
+        **how: Unpack[LockOptions],
+    ) -> list[T]:
+        """Load and lock rows, sorted by primary key, so that no two units wait in a circle.
+
+        Returns the objects in the order of `keys`, fresh from the database. `strength`: of the
+        lock; the default is that of an UPDATE of plain columns; "update" before a delete or a
+        change of key or unique columns. `timeout`: seconds that each lock is waited for (None:
+        `lock_timeout`); `nowait`: none at all, and the database's error; `skip_locked`: leave
+        out what others hold. Raises `RowNotFoundError`, `LateLockError` (the rows come before
+        some that are held, and are not free), `UnsavedWorkError` (a row has changes not flushed).
+        """
+        with self.unit.in_use():
+            return lock_rows(self, {entity: keys}, How.of(**how))[entity]
+
+    def lock_across(
+        self,
+        wanted: Mapping[type[Any], Iterable[Any]],
+        **how: Unpack[LockOptions],
+    ) -> dict[type[Any], list[Any]]:
+        """`lock_many` for rows of several classes at once: `{Account: [1, 2], Order: [9]}`."""
+        with self.unit.in_use():
+            return lock_rows(self, wanted, How.of(**how))
+
+    def lock_where(
+        self,
+        statement: Select[tuple[T]],
+        **how: Unpack[LockOptions],
+    ) -> list[T]:
+        """Load and lock the rows that a select of one class finds; options as for `lock_many`.
+
+        They still match when they are locked. `skip_locked=True` makes a queue:
+        `select(Job).where(...).order_by(Job.id).limit(10)` gives each worker other jobs.
+        """
+        with self.unit.in_use():
+            return lock_where(self, statement, How.of(**how))
+
+    def lock_name(self, *parts: Any, timeout: float | None = None) -> None:
+        """Take a named lock until the end of the transaction: `lock_name("invoices", 2026)`.
+
+        It orders what has no row yet: numbers to be given out, unique values to be inserted.
+        Names come before all rows in the order, so take them first. Raises `LateLockError`.
+        """
+        How.of(timeout=timeout)
+        wants = {name(parts): Strength.UPDATE}
+        with self.unit.in_use():
+            if self.unit.home.rules.locks_rows:
+                acquire(self, wants, timeout=timeout)
+
     def begin(self, nested: bool = False) -> SessionTransaction:
         """Refused: a unit begins and ends by its block. (`begin_nested` sets a savepoint.)"""
         if nested:
@@ -198,10 +276,16 @@ def _loaded(session: CoreTransaction, instance: object) -> None:
         session.unit.loaded.append(instance)
 
 
+@event.listens_for(CoreTransaction, "after_transaction_create")
+def _savepoint_set(session: CoreTransaction, transaction: SessionTransaction) -> None:
+    if transaction.nested:
+        session.unit.savepoints[transaction] = session.unit.book.mark()
+
+
 @event.listens_for(CoreTransaction, "after_soft_rollback")
 def _rolled_back(session: CoreTransaction, transaction: SessionTransaction) -> None:
     if transaction.nested:
-        session.unit.savepoint_rolled_back()
+        session.unit.savepoint_rolled_back(transaction)
 
 
 @event.listens_for(CoreTransaction, "after_commit")

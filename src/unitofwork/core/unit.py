@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
+from sqlalchemy.orm import SessionTransaction
 
 from ..errors import (
     ConcurrentUseError,
@@ -18,6 +20,8 @@ from ..errors import (
     TransactionStateError,
     UnitTimeoutError,
 )
+from ..policies.locks.book import Book, Strength, Wants
+from ..policies.locks.order import Resource
 from ..policies.statements import Effect, effect_of
 from ..settings import UnitSettings
 from ..types import Outcome, Place
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from .attempts import Story
     from .current import Link
     from .home import Home
+    from .locks.footprint import Footprint
     from .reads import ReadRow
 
 Callback = Callable[[], Any]
@@ -98,6 +103,22 @@ class Unit:
         self.may_have_written = False
         #: What the unit had read before it was released, as far as not checked and locked since.
         self.rows_read: list[ReadRow] = []
+        #: The locks of the transaction, as far as the library knows.
+        self.book = Book()
+        #: Where the book stood at each savepoint.
+        self.savepoints: dict[SessionTransaction, tuple[int, int, int]] = {}
+        #: What a refused request shows that the next attempt should lock first.
+        self.wanted: dict[Resource, Strength] = {}
+        #: Locks of the transaction before a release, to be taken again.
+        self.relock: Wants = {}
+        #: What the flush that is under way locks and writes.
+        self.flushing: Footprint | None = None
+        #: Sending a lock query of the library's own.
+        self.is_locking = False
+        #: The session's lock_timeout as the server wrote it, once a lock query has told.
+        self.session_lock_timeout: str | None = None
+        #: Whether a lock query may have left a short lock_timeout behind; and surely has.
+        self.waits_are_limited = self.tripwire_is_set = False
         #: The objects that were loaded.
         self.loaded: list[object] = []
         #: The attempts that this one is part of, where it may be run again.
@@ -148,6 +169,15 @@ class Unit:
         self._user = me
         self._depth = 1
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """`begin_use` and `end_use` around a block."""
+        self.begin_use()
+        try:
+            yield
+        finally:
+            self.end_use()
+
     def end_use(self) -> None:
         """Undo one `begin_use` or `take_turn`."""
         self._depth -= 1
@@ -178,6 +208,18 @@ class Unit:
             raise self.violation
         if self.is_late():
             raise self.timed_out()
+
+    @property
+    def guards_reads(self) -> bool:
+        """Whether what a flush overwrites must still be what the unit has read."""
+        asked = self.settings.guard_reads
+        return self.home.locking.guard_reads if asked is None else asked
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether writes whose locks can't be ordered are refused."""
+        asked = self.settings.strict_locks
+        return self.home.locking.strict_locks if asked is None else asked
 
     def is_late(self) -> bool:
         """Whether the deadline has passed."""
@@ -239,15 +281,21 @@ class Unit:
 
     def sent(self, statement: str) -> None:
         """A statement is on its way: note what a rollback would lose of it."""
+        if self.is_locking:
+            return
         effect = effect_of(statement)
         if effect is Effect.UNSURE:
             self.may_have_written = True
         elif effect is not Effect.NOTHING:
             self.unsaved[f"{effect.value}: {_short(statement)}"] = None
 
-    def savepoint_rolled_back(self) -> None:
+    def savepoint_rolled_back(self, savepoint: SessionTransaction) -> None:
         """ROLLBACK TO SAVEPOINT makes an aborted transaction sound again."""
         self.failed_statement = None
+        self.tripwire_is_set = False  # settings go back with it too
+        mark = self.savepoints.pop(savepoint, None)
+        if mark is not None:
+            self.book.back_to(mark)
 
     def joined_block_failed(self, error: BaseException) -> None:
         """A block that had joined this unit was left by an exception."""
@@ -292,6 +340,7 @@ class Unit:
                 self.link.unit = None
             self.tx = None
             self.loaded, self.rows_read = [], []
+            self.savepoints.clear()
             log.debug("unit %r %s", self.name, outcome.value)
 
     def callbacks_due(self) -> list[Callback]:

@@ -5,36 +5,45 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..core import admission, current
 from ..core.block import Block
 from ..core.cancellation import run_to_end
-from ..core.ending import commit_unknown, finish, has_pending_changes, needs_database
+from ..core.ending import (
+    commit_unknown,
+    conclude,
+    finish,
+    has_pending_changes,
+    is_in_doubt,
+    needs_database,
+)
 from ..core.home import Home
 from ..core.places import caller
 from ..core.reads import Recheck
-from ..core.release import check_recheck, check_released, release, resume
+from ..core.release import check_recheck, check_released, release, resume, was_released
 from ..core.savepoint import Savepoint
+from ..core.settling import not_verified, verified
+from ..core.stopping import end_limit
 from ..core.transaction import UnitView
 from ..core.unit import Unit
+from ..errors import CommitUnknownError
 from ..policies.admission import GateError
+from ..policies.end_limits import for_commit, for_rollback
 from ..policies.propagation import Decision
 from ..settings import UnitSettings
-from ..types import Outcome, Place
+from ..sql.limits import Limit
+from ..types import LockOptions, Outcome, Place
 from .sync_transaction import Transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger("unitofwork.unit")
-
-#: Seconds for a ROLLBACK, or for a COMMIT past the unit's timeout, before the connection is
-#: closed instead. A server that answers at all answers a ROLLBACK at once.
-END_TIMEOUT = 5.0
 
 
 class AsyncTransaction(UnitView, AsyncSession):
@@ -55,32 +64,44 @@ class AsyncTransaction(UnitView, AsyncSession):
         """
         return AsyncSavepoint(self)
 
-    def released(self, *, commit: bool = False, recheck: Recheck = "raise") -> AsyncReleased:
+    def released(
+        self, *, commit: bool = False, relock: bool = False, recheck: Recheck = "raise"
+    ) -> AsyncReleased:
         """`async with tx.released():` hold nothing while waiting for the outside world.
 
         The transaction ends and the connection goes back to the pool; attributes that were loaded
         stay readable, any other use of `tx` raises `TransactionReleasedError`. Raises
-        `UnsavedWorkError` if writes or locks would be lost, unless `commit`, which commits them.
+        `UnsavedWorkError` if writes or locks would be lost, unless `commit`, which commits them;
+        `relock` then takes the same locks again on return, in order, before anything else.
         Afterwards the rows that were read are read again: `recheck` says whether a change raises
         `StaleReadError` ("raise"), is taken over ("refresh") or is not looked for ("ignore").
         If the block fails, the unit stays released and is rolled back.
         """
         check_recheck(recheck)
-        return AsyncReleased(self, commit, recheck)
+        return AsyncReleased(self, commit, relock, recheck)
 
-    async def release(self, *, commit: bool = False) -> None:
+    async def release(self, *, commit: bool = False, relock: bool = False) -> None:
         """The first half of `released()`, for code that can't use a block."""
         self.unit.check_usable()
         # Half a release would leave the connection to no one: it is not interrupted.
-        await run_to_end(self._release(commit, caller()))
+        await run_to_end(self._release(commit, relock, caller()))
 
-    async def _release(self, commit: bool, place: Place) -> None:
-        limit = asyncio.timeout(_patience(self.unit, rolls_back=not commit))
+    async def _release(self, commit: bool, relock: bool, place: Place) -> None:
+        limit, backup = _limits(self.unit, rolls_back=not commit)
         try:
-            async with limit:
-                await self.run_sync(lambda _: release(self.sync_session, commit, place))
+            async with backup:
+                with limit:
+                    await self.run_sync(lambda _: release(self.sync_session, commit, relock, place))
+        except CommitUnknownError as unknown:
+            if not is_in_doubt(self.unit):
+                raise
+            outcome = await verify(self.unit)
+            if outcome is not Outcome.COMMITTED:
+                conclude(self.unit, unknown, outcome)
+            self.unit.committed_before = True
+            was_released(self.sync_session, place)
         except TimeoutError as late:
-            if limit.expired() and self.unit.outcome is Outcome.UNKNOWN:
+            if backup.expired() and self.unit.outcome is Outcome.UNKNOWN:
                 raise commit_unknown(self.unit) from late
             raise
 
@@ -110,17 +131,63 @@ class AsyncTransaction(UnitView, AsyncSession):
                 story.keep(function, call, result)
         return result
 
+    # --- row locks: the sync session's, awaited
+
+    async def lock(self, entity: type[T], key: Any, **how: Unpack[LockOptions]) -> T:
+        """Load and lock one row; see `lock_many`. A composite key is a tuple.
+
+        With `skip_locked` a row that another transaction holds is a `RowNotFoundError`.
+        """
+        return await self.run_sync(lambda _: self.sync_session.lock(entity, key, **how))
+
+    async def lock_many(
+        self, entity: type[T], keys: Iterable[Any], **how: Unpack[LockOptions]
+    ) -> list[T]:
+        """Load and lock rows, sorted by primary key, so that no two units wait in a circle.
+
+        Returns the objects in the order of `keys`, fresh from the database. `strength`: of the
+        lock; the default is that of an UPDATE of plain columns; "update" before a delete or a
+        change of key or unique columns. `timeout`: seconds that each lock is waited for (None:
+        `lock_timeout`); `nowait`: none at all, and the database's error; `skip_locked`: leave
+        out what others hold. Raises `RowNotFoundError`, `LateLockError` (the rows come before
+        some that are held, and are not free), `UnsavedWorkError` (a row has changes not flushed).
+        """
+        return await self.run_sync(lambda _: self.sync_session.lock_many(entity, keys, **how))
+
+    async def lock_across(
+        self, wanted: Mapping[type[Any], Iterable[Any]], **how: Unpack[LockOptions]
+    ) -> dict[type[Any], list[Any]]:
+        """`lock_many` for rows of several classes at once: `{Account: [1, 2], Order: [9]}`."""
+        return await self.run_sync(lambda _: self.sync_session.lock_across(wanted, **how))
+
+    async def lock_where(self, statement: Select[tuple[T]], **how: Unpack[LockOptions]) -> list[T]:
+        """Load and lock the rows that a select of one class finds; options as for `lock_many`.
+
+        They still match when they are locked. `skip_locked=True` makes a queue:
+        `select(Job).where(...).order_by(Job.id).limit(10)` gives each worker other jobs.
+        """
+        return await self.run_sync(lambda _: self.sync_session.lock_where(statement, **how))
+
+    async def lock_name(self, *parts: Any, timeout: float | None = None) -> None:
+        """Take a named lock until the end of the transaction: `lock_name("invoices", 2026)`.
+
+        It orders what has no row yet: numbers to be given out, unique values to be inserted.
+        Names come before all rows in the order, so take them first. Raises `LateLockError`.
+        """
+        await self.run_sync(lambda _: self.sync_session.lock_name(*parts, timeout=timeout))
+
 
 class AsyncReleased:
     """The block form of release and reacquire."""
 
-    def __init__(self, tx: AsyncTransaction, commit: bool, recheck: Recheck) -> None:
+    def __init__(self, tx: AsyncTransaction, commit: bool, relock: bool, recheck: Recheck) -> None:
         self._tx = tx
         self._commit = commit
+        self._relock = relock
         self._recheck: Recheck = recheck
 
     async def __aenter__(self) -> None:
-        await self._tx.release(commit=self._commit)
+        await self._tx.release(commit=self._commit, relock=self._relock)
 
     async def __aexit__(
         self,
@@ -266,12 +333,17 @@ class AsyncUnit(Block):
     async def _finish(self, error: BaseException | None) -> None:
         unit: Unit = self.unit
         rolls_back = error is not None or unit.must_roll_back()
-        limit = asyncio.timeout(_patience(unit, rolls_back))
+        limit, backup = _limits(unit, rolls_back)
         try:
-            async with limit:
-                await self._tx.run_sync(lambda _: finish(self._tx.sync_session, error))
+            async with backup:
+                with limit:
+                    await self._tx.run_sync(lambda _: finish(self._tx.sync_session, error))
+        except CommitUnknownError as unknown:
+            if not is_in_doubt(unit):
+                raise
+            conclude(unit, unknown, await verify(unit))
         except TimeoutError as late:
-            if not limit.expired():
+            if not backup.expired():
                 raise  # UnitTimeoutError, or the driver's own
             self._server_did_not_answer(error, late)
         finally:
@@ -288,12 +360,29 @@ class AsyncUnit(Block):
         raise unit.silent_rollback(unit.doom) if unit.doom is not None else late
 
 
-def _patience(unit: Unit, rolls_back: bool) -> float | None:
-    """Seconds that the server gets for the end of a transaction."""
-    if rolls_back:
-        return END_TIMEOUT
+def _limits(unit: Unit, rolls_back: bool) -> tuple[Limit, asyncio.Timeout]:
+    """For the end of a transaction; the second one where the driver's socket is not known."""
+    is_known = Limit.is_known(unit.home.engine.dialect)
     remaining = unit.remaining()
-    return None if remaining is None else max(remaining, END_TIMEOUT)
+    seconds = for_rollback(remaining) if rolls_back else for_commit(remaining)
+    return end_limit(unit, rolls_back=rolls_back), asyncio.timeout(None if is_known else seconds)
+
+
+async def verify(unit: Unit) -> Outcome:
+    """Ask the application about an unknown COMMIT."""
+    # In the end's own task, and so in a context of its own: it may open units there.
+    current.leave(unit.link)
+    ask = unit.settings.verify
+    try:
+        answer = None if ask is None else ask()
+        if inspect.isawaitable(answer):
+            answer = await answer
+    except Exception as error:
+        return not_verified(unit, error)
+    except BaseException:
+        unit.end(Outcome.UNKNOWN)
+        raise
+    return verified(unit, answer)
 
 
 async def admit(unit: Unit) -> None:

@@ -16,15 +16,13 @@ from ..core.attempts import Arguments
 from ..core.home import Rules, Waiting
 from ..core.places import place_of
 from ..core.retried import effective, split_options
-from ..core.watch import ExternalAwaits, WatchRules
 from ..errors import ConfigurationError
-from ..policies.shedding import Shedding
 from ..settings import settings_from
 from ..sql.engines import prepare_engine, sound_defaults
-from ..types import Options, Place, RetriedOptions
+from ..types import Finding, Fleet, Options, Place, RetriedOptions, ValidateMode
 from .async_retry import AsyncAttempts, run_attempts
 from .async_unit import AsyncUnit
-from .base import UnitsOfEngine
+from .base import UnitsOfEngine, WorkOptions, split_work_options
 from .decorating import decorate_async
 from .gate_async import AsyncGate
 
@@ -45,56 +43,38 @@ F = TypeVar("F", bound=Callable[..., Any])
 class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
     """Opens units over one `AsyncEngine`. Making it does no I/O.
 
+    Options (`WorkOptions` has their types), beside those of `from_url`:
     `max_waiting`: units that may wait for a connection; one more is refused at once. `shedding`:
     turn units away before their waits explode under overload (docs/admission.md).
     `hold_warning`: seconds that a connection may be held idle before the watch, which runs during
     the lifespan, reports it; `external_awaits="raise"` makes that an error in the unit, for tests.
+    `lock_order`: path of the pinned lock-order file (docs/lock-order.md). `guard_reads`,
+    `strict_locks`: what units do that don't say (docs/locks.md). `unique_names`: lock unique
+    values by name before they are inserted. `record_locks`: watch the order of locks over units
+    (docs/recorder.md).
     Raises `ConfigurationError` if `engine` is not an `AsyncEngine`.
     """
 
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        *,
-        max_waiting: int | None = None,
-        shedding: Shedding | None = None,
-        hold_warning: float = 1.0,
-        external_awaits: ExternalAwaits = "warn",
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, **options: Unpack[WorkOptions]) -> None:
         if not isinstance(engine, AsyncEngine):
             raise ConfigurationError(
                 f"AsyncUnitOfWork takes an AsyncEngine, not {type(engine).__name__}.",
                 "make one with create_async_engine(), or use UnitOfWork for a sync Engine.",
             )
-        watch = WatchRules(hold_warning=hold_warning, external_awaits=external_awaits)
-        super().__init__(engine, engine.sync_engine, _WAITING, max_waiting, shedding, watch)
+        super().__init__(engine, engine.sync_engine, _WAITING, **options)
 
     @classmethod
-    def from_url(
-        cls,
-        url: str | URL,
-        *,
-        max_waiting: int | None = None,
-        shedding: Shedding | None = None,
-        hold_warning: float = 1.0,
-        external_awaits: ExternalAwaits = "warn",
-        **engine_options: Any,
-    ) -> Self:
-        """Make an engine with sound defaults; `engine_options` go to `create_async_engine`.
+    def from_url(cls, url: str | URL, **options: Any) -> Self:
+        """Make an engine with sound defaults; other options than these go to `create_async_engine`.
 
         `session_settings`: server settings for each connection, over the defaults; None leaves
         one out. docs/engine.md lists the defaults. The lifespan disposes this engine.
         """
-        options, session_settings = sound_defaults(url, engine_options)
-        engine = create_async_engine(url, **options)
+        own, given = split_work_options(options)
+        engine_options, session_settings = sound_defaults(url, given)
+        engine = create_async_engine(url, **engine_options)
         prepare_engine(engine.sync_engine, session_settings)
-        uow = cls(
-            engine,
-            max_waiting=max_waiting,
-            shedding=shedding,
-            hold_warning=hold_warning,
-            external_awaits=external_awaits,
-        )
+        uow = cls(engine, **own)
         uow._made_engine = True
         return uow
 
@@ -161,18 +141,51 @@ class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
             return lambda function: decorate_async(function, asked, lambda: self)
         return decorate_async(function, asked, lambda: self)
 
+    async def validate(self, **fleet: Unpack[Fleet]) -> list[Finding]:
+        """What is wrong with the pool, held against what the server really allows; errors first.
+
+        `fleet`: what the process can't see: `workers` per replica, `replicas`, and more
+        (docs/validator.md). Needs no superuser, changes nothing, takes 5 s at most. A server that
+        can't be asked is a finding. Raises `ConfigurationError` for an argument that can't be.
+        """
+        from .validating import ask_async, validation_of
+
+        return await ask_async(validation_of(self, fleet))
+
     @contextlib.asynccontextmanager
-    async def lifespan(self, *, drain_timeout: float = 10.0) -> AsyncGenerator[Self]:
+    async def lifespan(
+        self,
+        *,
+        validate: ValidateMode = "error",
+        wait: float = 0.0,
+        drain_timeout: float = 10.0,
+        **fleet: Unpack[Fleet],
+    ) -> AsyncGenerator[Self]:
         """The life of a service: at its end running units are waited for, new ones refused.
 
-        `drain_timeout`: seconds to wait. An engine made by `from_url` is disposed.
+        It starts with `validate()`, to which `workers`, `replicas` and the other facts of `fleet`
+        go. `validate`: "error" refuses to start with errors, "warn" logs them, "off" asks nothing.
+        `wait`: seconds to wait for a server that can't be reached yet. `drain_timeout`: seconds to
+        wait for units. An engine made by `from_url` is disposed.
+        Raises `PoolSizingError`, which has the findings; `ConfigurationError`.
         """
-        self._start()
         try:
-            yield self
+            if validate != "off":
+                await self._validate_at_start(validate, wait, fleet)
+            self._start()
+            try:
+                yield self
+            finally:
+                for pause in self._drain(drain_timeout):
+                    await asyncio.sleep(pause)
+                self._stop()
         finally:
-            for pause in self._drain(drain_timeout):
-                await asyncio.sleep(pause)
-            self._stop()
             if self._made_engine:
                 await self.engine.dispose()
+
+    async def _validate_at_start(self, mode: ValidateMode, wait: float, fleet: Fleet) -> None:
+        from ..core.validating import act_on, check_mode
+        from .validating import until_there_async
+
+        check_mode(mode, wait)
+        act_on(await until_there_async(self, fleet, wait), mode)

@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
+from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import Engine
 
 from ..core import current
-from ..core.home import Home, Rules, Waiting
-from ..core.watch import Watch, WatchRules
+from ..core.home import Home, Locking, Rules, Waiting
+from ..core.locks.order_file import read as read_order
+from ..core.locks.rows import mapper_of
+from ..core.watch import ExternalAwaits, Watch, WatchRules
 from ..errors import ConfigurationError
 from ..policies.shedding import Shedding
 from ..types import Holder, PoolStats
 
 E = TypeVar("E")
+T = TypeVar("T")
 log = logging.getLogger("unitofwork")
+
+
+class WorkOptions(TypedDict, total=False):
+    """The keyword options of `UnitOfWork` and `AsyncUnitOfWork`; `hold_warning` in seconds."""
+
+    max_waiting: int | None
+    shedding: Shedding | None
+    hold_warning: float
+    external_awaits: ExternalAwaits
+    lock_order: str | PathLike[str] | None
+    guard_reads: bool
+    strict_locks: bool
+    unique_names: bool
+
+
+def split_work_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of the unit of work, and those of the engine."""
+    own = {name: options[name] for name in options if name in WorkOptions.__annotations__}
+    return own, {name: options[name] for name in options if name not in own}
 
 
 class UnitsOfEngine(Generic[E]):
@@ -35,17 +58,32 @@ class UnitsOfEngine(Generic[E]):
         engine: E,
         sync_engine: Engine,
         waiting: Waiting,
-        max_waiting: int | None,
-        shedding: Shedding | None,
-        watch: WatchRules,
+        *,
+        max_waiting: int | None = None,
+        shedding: Shedding | None = None,
+        hold_warning: float = 1.0,
+        external_awaits: ExternalAwaits = "warn",
+        lock_order: str | PathLike[str] | None = None,
+        guard_reads: bool = False,
+        strict_locks: bool = False,
+        unique_names: bool = False,
     ) -> None:
         self.engine = engine
-        self._watch_rules = checked_watch_rules(watch)
+        self._watch_rules = checked_watch_rules(
+            WatchRules(hold_warning=hold_warning, external_awaits=external_awaits)
+        )
+        locking = Locking(
+            order=() if lock_order is None else read_order(lock_order),
+            guard_reads=guard_reads,
+            strict_locks=strict_locks,
+            unique_names=unique_names,
+        )
         self._watch: Watch | None = None
         asked = max_waiting is not None or shedding is not None
         try:
             rules = Rules(max_waiting=max_waiting, shedding=shedding) if asked else None
-            self._home = Home.of(sync_engine, waiting, rules)
+            locks = None if locking == Locking() else locking
+            self._home = Home.of(sync_engine, waiting, rules, locks)
             self._home.gate()
         except ValueError as error:
             raise ConfigurationError(
@@ -67,6 +105,16 @@ class UnitsOfEngine(Generic[E]):
     def holders(self) -> list[Holder]:
         """Who holds a connection of this engine now, the longest first; raw ones included."""
         return self._home.holders()
+
+    def writes_also(self, entity: type[T], function: Callable[[T], Iterable[Any]]) -> None:
+        """Declare rows that a trigger writes when an object of `entity` is written.
+
+        `function(object)` gives pairs of a class and a key: `lambda item: [(Stat, item.kind)]`.
+        They are locked with the object's own rows, in the global order, before a flush.
+        Raises `ConfigurationError` if `entity` is not a mapped class.
+        """
+        mapper_of(entity)
+        self._home.also_written.append((entity, function))
 
     @classmethod
     def default(cls) -> Self:

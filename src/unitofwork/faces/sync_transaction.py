@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from ..core import admission
+from ..core import admission, current
+from ..core.ending import conclude, is_in_doubt
+
+try:  # TEMPORARY
+    from ..core.locks import hooks  # noqa: F401 - the locks that a session takes by itself
+except (ImportError, SyntaxError, NameError, AttributeError):
+    pass
 from ..core.places import caller
 from ..core.reads import Recheck
-from ..core.release import check_recheck, check_released, release, resume
+from ..core.release import check_recheck, check_released, release, resume, was_released
+from ..core.settling import not_verified, verified
+from ..core.stopping import end_limit
 from ..core.transaction import CoreTransaction
 from ..core.unit import Unit
+from ..errors import CommitUnknownError
 from ..policies.admission import GateError
+from ..types import Outcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,22 +33,36 @@ T = TypeVar("T")
 class Transaction(CoreTransaction):
     """The `tx` of a sync unit: a `Session` whose transaction the block begins and ends."""
 
-    def released(self, *, commit: bool = False, recheck: Recheck = "raise") -> Released:
+    def released(
+        self, *, commit: bool = False, relock: bool = False, recheck: Recheck = "raise"
+    ) -> Released:
         """`with tx.released():` hold nothing while waiting for the outside world.
 
         The transaction ends and the connection goes back to the pool; attributes that were loaded
         stay readable, any other use of `tx` raises `TransactionReleasedError`. Raises
-        `UnsavedWorkError` if writes or locks would be lost, unless `commit`, which commits them.
+        `UnsavedWorkError` if writes or locks would be lost, unless `commit`, which commits them;
+        `relock` then takes the same locks again on return, in order, before anything else.
         Afterwards the rows that were read are read again: `recheck` says whether a change raises
         `StaleReadError` ("raise"), is taken over ("refresh") or is not looked for ("ignore").
         If the block fails, the unit stays released and is rolled back.
         """
         check_recheck(recheck)
-        return Released(self, commit, recheck)
+        return Released(self, commit, relock, recheck)
 
-    def release(self, *, commit: bool = False) -> None:
+    def release(self, *, commit: bool = False, relock: bool = False) -> None:
         """The first half of `released()`, for code that can't use a block."""
-        release(self, commit, caller())
+        place = caller()
+        try:
+            with end_limit(self.unit, rolls_back=not commit):
+                release(self, commit, relock, place)
+        except CommitUnknownError as unknown:
+            if not is_in_doubt(self.unit):
+                raise
+            outcome = copy_context().run(verify, self.unit)
+            if outcome is not Outcome.COMMITTED:
+                conclude(self.unit, unknown, outcome)
+            self.unit.committed_before = True
+            was_released(self, place)
 
     def reacquire(self, *, recheck: Recheck = "raise") -> None:
         """The second half of `released()`. Raises `StaleReadError`, `AcquireTimeoutError`."""
@@ -66,13 +92,14 @@ class Transaction(CoreTransaction):
 class Released:
     """The block form of release and reacquire."""
 
-    def __init__(self, tx: Transaction, commit: bool, recheck: Recheck) -> None:
+    def __init__(self, tx: Transaction, commit: bool, relock: bool, recheck: Recheck) -> None:
         self._tx = tx
         self._commit = commit
+        self._relock = relock
         self._recheck: Recheck = recheck
 
     def __enter__(self) -> None:
-        self._tx.release(commit=self._commit)
+        self._tx.release(commit=self._commit, relock=self._relock)
 
     def __exit__(
         self,
@@ -99,3 +126,21 @@ def admit(unit: Unit) -> None:
     finally:
         unit.is_waiting = False
     admission.grant(unit, gate)
+
+
+def verify(unit: Unit) -> Outcome:
+    """Ask the application about an unknown COMMIT, in a context where the unit is not current."""
+    current.leave(unit.link)
+    ask = unit.settings.verify
+    try:
+        answer = None if ask is None else ask()
+        if inspect.isawaitable(answer):
+            if inspect.iscoroutine(answer):
+                answer.close()
+            raise TypeError(f"a sync unit can't await {ask!r}")
+    except Exception as error:
+        return not_verified(unit, error)
+    except BaseException:
+        unit.end(Outcome.UNKNOWN)
+        raise
+    return verified(unit, answer)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextvars import copy_context
 from types import TracebackType
 
 from sqlalchemy import Engine
 
 from ..core import current
 from ..core.block import Block
-from ..core.ending import finish, roll_back
+from ..core.ending import conclude, finish, is_in_doubt, roll_back
 from ..core.home import Home
 from ..core.savepoint import Savepoint
+from ..core.stopping import end_limit, statement_limit
 from ..core.unit import Unit
+from ..errors import CommitUnknownError
 from ..policies.propagation import Decision
 from ..settings import UnitSettings
+from ..sql.limits import Limit
 from ..types import Place
-from .sync_transaction import Transaction, admit
+from .sync_transaction import Transaction, admit, verify
 
 log = logging.getLogger("unitofwork.unit")
 
@@ -37,9 +41,12 @@ class SyncUnit(Block):
         self.engine = engine
         self._tx: Transaction
         self._savepoint: Savepoint | None = None
+        self._limit: Limit | None = None
 
     def __enter__(self) -> Transaction:
         decision = self._begin()
+        if self._settings.timeout is not None:
+            self._limit = statement_limit(self.unit).__enter__()
         if decision is Decision.OPEN:
             return self._begin_unit()
         tx: Transaction = self.unit.tx
@@ -70,6 +77,8 @@ class SyncUnit(Block):
         traceback: TracebackType | None,
     ) -> None:
         raised: BaseException | None = None
+        if self._limit is not None:
+            self._limit.__exit__(kind, error, traceback)
         cause = self._in_time(error)
         try:
             self._end(cause)
@@ -85,6 +94,9 @@ class SyncUnit(Block):
     def _in_time(self, error: BaseException | None) -> BaseException | None:
         """`error` in the user's terms: the end of the unit's time is a `UnitTimeoutError`."""
         late = self._stopped_by_server(error) or (error is None and self.unit.is_late())
+        if error is not None and self._limit is not None:
+            connecting = error is self.unit.connect_error and self.unit.is_late()
+            late = late or self._limit.fired or connecting
         if not late or self.unit.ended:
             return error
         timed_out = self.unit.timed_out()
@@ -124,12 +136,20 @@ class SyncUnit(Block):
     def _end_unit(self, error: BaseException | None) -> None:
         tx = self._tx
         try:
-            finish(tx, error)
+            rolls_back = error is not None or self.unit.must_roll_back()
+            with end_limit(self.unit, rolls_back=rolls_back):
+                finish(tx, error)
+        except CommitUnknownError as unknown:
+            if not is_in_doubt(self.unit):
+                raise
+            conclude(self.unit, unknown, copy_context().run(verify, self.unit))
         finally:
             # KeyboardInterrupt can strike between any two steps of finish().
             if not self.unit.ended:
                 roll_back(tx)
             call_back(self.unit)
+
+
 
 
 def call_back(unit: Unit) -> None:

@@ -48,6 +48,13 @@ def contradictions(inner: UnitSettings, outer: UnitSettings) -> list[str]:
             found.append(f"{option}={asked!r}, but the outer unit has {given!r}")
     if inner.confirm_commit and not outer.confirm_commit:
         found.append("confirm_commit=True, but the outer unit, which commits, has it not")
+    if inner.verify is not None and inner.verify is not outer.verify:
+        found.append("verify is asked about the outer unit's COMMIT, and it has another or none")
+    if not set(inner.lock_names) <= set(outer.lock_names):
+        found.append("lock_names must be taken before the first statement, by the outer unit")
+    for option in ("guard_reads", "strict_locks"):
+        if getattr(inner, option) and not getattr(outer, option):
+            found.append(f"{option}=True, but the outer unit, which flushes, has it not")
     for option in ("lock_timeout", "statement_timeout"):
         asked, given = getattr(inner, option), getattr(outer, option)
         if asked is not None and asked != given:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy.engine import Dialect
 
 from .postgresql import PostgreSQLRules
-from .rules import DatabaseRules
+from .rules import DatabaseRules, Restore
 from .sqlite import SQLiteRules
 
-__all__ = ["DatabaseRules", "rules_for"]
+__all__ = ["DatabaseRules", "Restore", "rules_for"]
 
 
 def rules_for(dialect: Dialect) -> DatabaseRules:

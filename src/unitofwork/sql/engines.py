@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -19,8 +20,11 @@ from ..policies.engine_defaults import (
     POSTGRESQL_SESSION,
     session_settings,
 )
+from .limits import Limit
 
 _IDLE_SINCE = "unitofwork_idle_since"
+#: Seconds that a server gets to answer the liveness check.
+CHECK_TIMEOUT = 1.0
 
 
 def sound_defaults(
@@ -77,7 +81,11 @@ def prepare_engine(engine: Engine, settings: Mapping[str, str]) -> None:
         if idle_since is None or time.monotonic() - idle_since < CHECK_AFTER_IDLE:
             return
         try:
-            alive = engine.dialect.do_ping(dbapi_connection)
+            with Limit(CHECK_TIMEOUT, engine.dialect, lambda: record.driver_connection) as limit:
+                alive = engine.dialect.do_ping(dbapi_connection)
+        except asyncio.CancelledError:
+            limit.end_now()  # else the pool would close it in order, which takes two seconds
+            raise
         except engine.dialect.loaded_dbapi.Error as error:
             # Its neighbours went the same way (a restart, a failover): replace them all.
             raise exc.InvalidatePoolError("the connection had died while idle") from error

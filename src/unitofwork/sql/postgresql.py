@@ -19,6 +19,7 @@ _READ_WRITE = text("SET TRANSACTION READ WRITE")
 
 class PostgreSQLRules(DatabaseRules):
     unsupported: ClassVar[Mapping[str, str]] = {}
+    locks_rows = True
 
     def begin_options(self, settings: UnitSettings) -> dict[str, Any]:
         options = super().begin_options(settings)
@@ -41,6 +42,24 @@ class PostgreSQLRules(DatabaseRules):
             connection.execute(text(f"SELECT {calls}"), values)
         uses_attributes = settings.read_only and self.dialect.driver == "psycopg"
         return _server_default if uses_attributes else None
+
+    def hold_names(self, connection: Connection, keys: list[int], isolation: str) -> None:
+        # Not in the transaction: its first statement takes the snapshot before it waits. The
+        # driver sends BEGIN with the first statement that is not in autocommit.
+        dbapi_connection: Any = connection.connection.dbapi_connection
+        dialect: Any = self.dialect
+        dialect.set_isolation_level(dbapi_connection, "AUTOCOMMIT")
+        cursor = dbapi_connection.cursor()
+        for key in keys:
+            cursor.execute(f"SELECT pg_advisory_lock({key:d})")
+        cursor.close()
+        dialect.set_isolation_level(dbapi_connection, isolation)
+
+    def drop_names(self, dbapi_connection: Any) -> None:
+        cursor = dbapi_connection.cursor()
+        cursor.execute("SELECT pg_advisory_unlock_all()")
+        cursor.close()
+        dbapi_connection.rollback()
 
     def limit_statements(
         self, connection: Connection, settings: UnitSettings, remaining: float | None

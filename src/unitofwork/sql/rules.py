@@ -28,6 +28,9 @@ class DatabaseRules:
         "confirm_commit": "this database can't say afterwards what became of a transaction",
     }
 
+    #: Whether single rows can be locked, with a query of `row_locks`.
+    locks_rows: ClassVar[bool] = False
+
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
 
@@ -53,6 +56,12 @@ class DatabaseRules:
         Returns what undoes them on the DBAPI connection when it goes back to its pool.
         """
         return None
+
+    def hold_names(self, connection: Connection, keys: list[int], isolation: str) -> None:
+        """Take named locks for the session, before the transaction has its snapshot. Waits."""
+
+    def drop_names(self, dbapi_connection: Any) -> None:
+        """Give them back."""
 
     def limit_statements(
         self, connection: Connection, settings: UnitSettings, remaining: float | None

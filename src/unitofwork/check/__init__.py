@@ -1,0 +1,1 @@
+"""`unitofwork check`: the startup validator from the command line."""

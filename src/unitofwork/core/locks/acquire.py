@@ -1,0 +1,167 @@
+"""Taking locks: in the global order those that may be waited for, the late ones without waiting."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, exc
+from sqlalchemy.orm import Session
+
+from ...errors import LateLockError
+from ...policies.locks.book import Strength, Wants, stronger
+from ...policies.locks.order import NAMES, Resource
+from ...sql.row_locks import (
+    GUARD,
+    Limits,
+    Step,
+    Wait,
+    answer,
+    lock_statement,
+    rows_parameters,
+)
+from .. import places
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+    from ..unit import Unit
+
+#: SQLSTATE lock_not_available: of NOWAIT and of lock_timeout.
+LOCK_NOT_AVAILABLE = "55P03"
+#: Seconds that a write may wait in a unit that can be run again, after its locks were taken:
+#: LOCKS rule R13. It never does where everything is covered.
+TRIPWIRE = 0.01
+
+
+def acquire(
+    tx: CoreTransaction, wants: Wants, *, wait: Wait = Wait.BLOCK, timeout: float | None = None
+) -> None:
+    """Lock what is not held yet. Rows that don't exist are passed over.
+
+    `wait`: BLOCK lets each lock that is in order wait, up to `timeout` seconds (None: the
+    transaction's own lock_timeout); late ones never wait. NOWAIT and SKIP wait for none.
+    Raises `LateLockError` where a late lock was refused; with NOWAIT the database's own error.
+    """
+    unit = tx.unit
+    plan = unit.book.plan(wants)
+    if not plan.late and not plan.in_order:
+        return
+    if wait is not Wait.BLOCK:
+        everything = {**plan.late, **plan.in_order}
+        take(unit, connection_of(tx), dict(sorted(everything.items())), wait)
+        return
+    connection = connection_of(tx)
+    if plan.late:
+        with_late(unit, wants, lambda: take(unit, connection, plan.late, Wait.NOWAIT, GUARD))
+    if plan.in_order:
+        take(unit, connection, plan.in_order, Wait.BLOCK, timeout)
+
+
+def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
+    """Make a late request; a refusal becomes `LateLockError`."""
+    try:
+        return request()
+    except exc.DBAPIError as error:
+        if unit.home.rules.sqlstate(error) != LOCK_NOT_AVAILABLE:
+            raise
+        raise late_lock(unit, wants) from error
+
+
+def take(
+    unit: Unit, connection: Connection, wants: Wants, wait: Wait, during: float | None = None
+) -> None:
+    """Send one lock query for `wants`, which are sorted, and book what came back."""
+    tables = unit.home.tables
+    runs = itertools.groupby(
+        wants.items(), lambda want: (None if want[0].rank is NAMES else want[0].rank, want[1])
+    )
+    steps: list[Step] = []
+    asked: list[list[Resource]] = []
+    parameters: dict[str, Any] = limits(unit, during).parameters()
+    for number, ((rank, strength), run) in enumerate(runs):
+        resources = [resource for resource, _ in run]
+        step = Step(None if rank is None else tables.table_of(resources[0]), strength)
+        keys = [each.order if rank is None else each.key for each in resources]
+        parameters |= rows_parameters(number, step, keys)
+        steps.append(step)
+        asked.append(resources)
+    statement = lock_statement(tuple(steps), wait)
+    with locking(unit):
+        found = answer(connection.execute(statement, parameters), len(steps))
+    note(unit, found.transaction_id, found.lock_timeout)
+    place = places.caller()
+    refused = [
+        resource
+        for step, resources, got in zip(steps, asked, found.locked, strict=True)
+        if step.table is None and wait is not Wait.BLOCK
+        for resource in (each for at, each in enumerate(resources) if at not in got)
+    ]
+    for step, resources, got in zip(steps, asked, found.locked, strict=True):
+        for at in got:
+            unit.book.record(resources[at], step.strength, place)
+    if refused:
+        raise late_lock(unit, dict.fromkeys(refused, Strength.UPDATE))
+
+
+def limits(unit: Unit, during: float | None) -> Limits:
+    """The lock_timeout while a lock query waits, and afterwards."""
+    patience = unit.settings.lock_timeout
+    if during is None:
+        during = patience
+    after = TRIPWIRE if unit.story is not None else None
+    if after is not None and patience is not None:
+        after = min(after, patience)
+    return Limits(during=during, after=after, session=unit.session_lock_timeout)
+
+
+def note(unit: Unit, transaction_id: str, lock_timeout: str) -> None:
+    """What a lock query told beside its rows."""
+    unit.transaction_id = transaction_id
+    if unit.session_lock_timeout is None:
+        unit.session_lock_timeout = lock_timeout
+    unit.waits_are_limited = unit.tripwire_is_set = True
+
+
+class locking:
+    """While the unit sends a lock query of its own, which its book tells better than the text."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    def __enter__(self) -> None:
+        self._unit.is_locking = True
+
+    def __exit__(self, *_: object) -> None:
+        self._unit.is_locking = False
+
+
+def connection_of(tx: CoreTransaction) -> Connection:
+    """The unit's connection, which its first statement checks out."""
+    return tx.unit.connection or Session.connection(tx)
+
+
+def late_lock(unit: Unit, wants: Mapping[Resource, Strength]) -> LateLockError:
+    """The error for a lock that was asked for out of order and is not free."""
+    # Kept with the unit: a savepoint on the way out of it makes the book forget.
+    stronger(unit.wanted, unit.book.strengths())
+    stronger(unit.wanted, wants)
+    wanted = sorted(wants)
+    first = wanted[0]
+    listed = "".join(f"\n  - {resource}" for resource in wanted[:20])
+    held = sorted(unit.book.in_the_way(first))
+    earlier = "".join(
+        f"\n  - {resource}, locked at {lock.place or 'a place unknown'}"
+        for resource, lock in held[:5]
+    )
+    around = "" if held else "\n  a unit around this one"
+    return LateLockError(
+        f"Unit {unit.name!r} asked at {places.caller()} for locks that others hold, out of the "
+        f"global order, so waiting for them could have ended in a circle:{listed}\n"
+        f"  It held already, at or above the first of them:{earlier}{around}",
+        "lock these rows together with the others, first thing in the unit (tx.lock_many, "
+        "tx.lock_across); or let it be run again: @transactional, uow.run or uow.attempts do "
+        "that, and lock them in order the next time.",
+        wanted=tuple(str(resource) for resource in wanted),
+        held=tuple(str(resource) for resource, _ in held),
+    )

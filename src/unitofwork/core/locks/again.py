@@ -1,0 +1,54 @@
+"""Locks to take first, in order: what was asked for, held before a release, or learnt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from ...policies.locks.book import Wants
+from ...policies.locks.order import NAMES
+from ...sql.row_locks import Wait, lock_tables
+from .acquire import locking, take
+from .names import asked_names
+
+if TYPE_CHECKING:
+    from ..unit import Unit
+
+#: After so many refused attempts the unit keeps all others out of its tables: then each further
+#: refusal must come from a table that it had not met, of which there are finitely many.
+SERIAL_AFTER = 4
+
+
+def lock_first(unit: Unit, connection: Connection) -> None:
+    """Take them, as the transaction has just begun."""
+    wanted = {**asked_names(unit), **wanted_first(unit)}
+    wanted = {each: how for each, how in wanted.items() if not unit.book.covers(each, how)}
+    if not wanted or not unit.home.rules.locks_rows:
+        return
+    ordered = sorted(wanted.items())
+    names = {resource: strength for resource, strength in ordered if resource.rank == NAMES}
+    rows = {resource: strength for resource, strength in ordered if resource.rank != NAMES}
+    if unit.story is None or unit.story.refusals < SERIAL_AFTER:
+        take(unit, connection, {**names, **rows}, Wait.BLOCK)
+        return
+    if names:
+        take(unit, connection, names, Wait.BLOCK)
+    if rows:
+        _shut_others_out(unit, connection, rows)
+        take(unit, connection, rows, Wait.BLOCK)
+
+
+def wanted_first(unit: Unit) -> Wants:
+    """What to lock before the transaction's first statement."""
+    if unit.relock:
+        return unit.relock
+    return unit.story.wanted if unit.story is not None else {}
+
+
+def _shut_others_out(unit: Unit, connection: Connection, wanted: Wants) -> None:
+    tables = unit.home.tables
+    ranks = {resource.rank: tables.table_of(resource) for resource in wanted}
+    quote = connection.dialect.identifier_preparer.format_table
+    with locking(unit):
+        connection.exec_driver_sql(lock_tables([ranks[rank] for rank in sorted(ranks)], quote))

@@ -1,0 +1,32 @@
+"""Rows that the database writes by itself when others are written: triggers and rules, declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ...policies.locks.book import Strength
+from ...policies.locks.order import Resource
+from .rows import key_of, mapper_of, resources_of
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
+#: For an object that is about to be written: the class and key of each further row.
+AlsoWritten = Callable[[Any], Iterable[tuple[type[Any], Any]]]
+
+
+def declared(tx: CoreTransaction) -> dict[Resource, Strength]:
+    """What was declared for the objects that the flush is about to write."""
+    found: dict[Resource, Strength] = {}
+    known = tx.unit.home.also_written
+    if not known:
+        return found
+    for instance in (*tx.new, *tx.deleted, *(one for one in tx.dirty if tx.is_modified(one))):
+        for entity, function in known:
+            if isinstance(instance, entity):
+                for other, key in function(instance):
+                    keys = [key_of(other, key)]
+                    for resource in resources_of(tx, mapper_of(other), keys):
+                        found[resource] = Strength.NO_KEY_UPDATE
+    return found

@@ -1,0 +1,191 @@
+"""What an update(), delete() or insert() says about the rows that it is going to write."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Delete, Insert, Table, Update, inspect
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    ClauseElement,
+    ColumnElement,
+    Grouping,
+    Tuple,
+)
+from sqlalchemy.sql.selectable import FromClause
+
+from .tables import key_columns
+
+#: A value that the database will compute.
+COMPUTED: Any = type("Computed", (), {"__repr__": lambda self: "COMPUTED"})()
+Row = Mapping[Column[Any], Any]
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which table's rows a statement writes."""
+
+    table: Table
+    #: The table as the statement names it: itself, or an alias.
+    source: FromClause
+    #: The mapped class, or alias of one; None in Core.
+    entity: Any
+    mapper: Mapper[Any] | None
+
+    def columns(self, key: Any) -> list[Column[Any]]:
+        """The table's columns that a key of `values()` or of a parameter set stands for."""
+        if self.mapper is not None and isinstance(key, str):
+            attribute = self.mapper.column_attrs.get(key)
+            found = [] if attribute is None else attribute.columns
+            return [column for column in found if isinstance(column, Column)]
+        name = key if isinstance(key, str) else getattr(key, "key", None)
+        if name is None or name not in self.table.c:
+            return []
+        return [self.table.c[name]]
+
+
+def target_of(statement: Update | Delete | Insert) -> Target | None:
+    """The target, if its rows have keys by which they can be locked."""
+    description = statement.entity_description
+    table, source = description.get("table"), statement.table
+    if not isinstance(table, Table) or not key_columns(table):
+        return None
+    if any(column.key not in source.c for column in key_columns(table)):
+        return None
+    entity = description.get("entity")
+    return Target(table, source, entity, None if entity is None else inspect(entity).mapper)
+
+
+def assigned(
+    statement: Update, target: Target, parameters: Iterable[Parameters]
+) -> dict[Column[Any], Any] | None:
+    """The columns that an UPDATE sets: their value, or the expression, or COMPUTED.
+
+    None if it can't be told.
+    """
+    found: dict[Column[Any], Any] = {}
+    # There is no public way to ask a statement for its values.
+    given = dict(statement._values or getattr(statement, "_ordered_values", None) or {})
+    for key, value in given.items():
+        columns = target.columns(key)
+        if not columns:
+            return None
+        found.update(dict.fromkeys(columns, value))
+    for one in parameters:
+        for key in one:
+            found.update(dict.fromkeys(target.columns(key), COMPUTED))
+    for column in target.table.columns:
+        if column.onupdate is not None or column.server_onupdate is not None:
+            found.setdefault(column, COMPUTED)
+    return found
+
+
+def value_of(value: Any, parameters: Parameters) -> Any:
+    """A plain value as it will be sent; COMPUTED for an expression."""
+    if isinstance(value, BindParameter):
+        return parameters.get(value.key, COMPUTED if value.required else value.effective_value)
+    if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
+        return COMPUTED
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The primary keys that a WHERE clause names."""
+
+    values: list[tuple[Any, ...]]
+    #: It asks for nothing else.
+    is_all: bool
+
+
+def keys_in(
+    where: ColumnElement[bool] | None, target: Target, parameters: Parameters
+) -> Keys | None:
+    """The keys that WHERE names one by one, by equality or IN; None if it does not."""
+    own = [target.source.c[column.key] for column in key_columns(target.table)]
+    named: dict[int, list[Any]] = {}
+    used = total = 0
+    for part in _conjuncts(where):
+        total += 1
+        match _equality(part, parameters):
+            case Tuple() as left, values:
+                whole = [each for each in left.clauses if isinstance(each, ColumnElement)]
+                if len(whole) == len(own) and all(a in {b} for a, b in zip(whole, own)):
+                    return Keys([tuple(value) for value in values], False)
+            case left, values:
+                for place, column in enumerate(own):
+                    if place not in named and left in {column}:
+                        named[place] = values
+                        used += 1
+                        break
+            case _:
+                pass
+    if len(named) < len(own):
+        return None
+    keys = itertools.product(*(named[place] for place in range(len(own))))
+    known = [key for key in dict.fromkeys(keys) if not any(part is None for part in key)]
+    return Keys(known, used == total)
+
+
+def _conjuncts(where: ColumnElement[bool] | None) -> Iterator[ColumnElement[bool]]:
+    if isinstance(where, Grouping):
+        yield from _conjuncts(where.element)
+    elif isinstance(where, BooleanClauseList) and where.operator is operators.and_:
+        for clause in where.clauses:
+            yield from _conjuncts(clause)
+    elif where is not None:
+        yield where
+
+
+def _equality(part: Any, parameters: Parameters) -> tuple[Any, list[Any]] | None:
+    if not isinstance(part, BinaryExpression):
+        return None
+    left, right = part.left, part.right
+    if part.operator is operators.in_op and isinstance(right, BindParameter):
+        values = value_of(right, parameters)
+        if isinstance(values, (list, tuple, set, frozenset)):
+            plain = not any(isinstance(value, ClauseElement) for value in values)
+            return (left, list(values)) if plain else None
+    if part.operator is operators.eq:
+        if isinstance(left, BindParameter):
+            left, right = right, left
+        value = value_of(right, parameters)
+        return None if value is COMPUTED else (left, [value])
+    return None
+
+
+def rows_inserted(
+    statement: Insert, target: Target, parameters: list[Parameters]
+) -> list[dict[Column[Any], Any]]:
+    """The rows of an INSERT, as far as their values are known."""
+    multiple: Any = [each for group in statement._multi_values for each in group]
+    common = dict(statement._values or {})
+    if multiple:
+        return [_row(target, each, {}) for each in multiple]
+    return [_row(target, {**common, **one}, one) for one in parameters or [{}]]
+
+
+def _row(target: Target, values: Any, parameters: Parameters) -> dict[Column[Any], Any]:
+    if not isinstance(values, Mapping):
+        values = dict(zip((column.key for column in target.table.c), values, strict=False))
+    row: dict[Column[Any], Any] = {}
+    for key, value in values.items():
+        row.update(dict.fromkeys(target.columns(key), value_of(value, parameters)))
+    for column in target.table.columns:
+        if column not in row:
+            row[column] = _default(column)
+    return row
+
+
+def _default(column: Column[Any]) -> Any:
+    if column.default is not None:
+        return column.default.arg if column.default.is_scalar else COMPUTED
+    return COMPUTED if column.server_default is not None or column.primary_key else None

@@ -1,0 +1,98 @@
+"""Before each flush: lock, in the global order, whatever it is about to write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row, Select
+
+from ...policies.locks.book import Strength, stronger
+from ..reads import ReadRow, compare, read_row, stale_read
+from .acquire import acquire, connection_of, locking
+from .declared import declared
+from .footprint import Footprint, closure, footprint, rows_of
+from .tables import tables_of
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
+
+def lock_before(tx: CoreTransaction) -> None:
+    """Lock what the flush will write, and check that it is still what the unit has read.
+
+    Raises `LateLockError`, `StaleReadError`.
+    """
+    unit = tx.unit
+    suspects = rows_to_compare(tx)
+    if unit.home.rules.locks_rows:
+        found = footprint(tx, names=unit.home.locking.unique_names)
+        also = declared(tx)
+        if also:
+            stronger(found.wants, also)
+            found.in_own_order = False
+        # A wait that is in order may be long; after a lock query lock_timeout may be short.
+        alone = found.in_own_order and not unit.waits_are_limited and not suspects
+        if not alone:
+            lock_footprint(tx, found)
+        unit.flushing = found
+    if suspects:
+        stale = compare(tx, suspects)
+        if stale:
+            raise stale_read(tx, stale)
+        checked = {id(row) for row in suspects}
+        unit.rows_read = [row for row in unit.rows_read if id(row) not in checked]
+
+
+def lock_footprint(tx: CoreTransaction, found: Footprint) -> None:
+    """Take all of its locks; what only a query can find after the rest."""
+    acquire(tx, {**found.names, **found.wants})
+
+    def ask(statement: Select[Any]) -> list[Row[Any]]:
+        with locking(tx.unit):
+            return list(connection_of(tx).execute(statement))
+
+    for level in closure(tx, found, ask):
+        acquire(tx, level.wants)
+        stronger(found.wants, level.wants)
+        found.writes += level.writes
+
+
+def note_after(tx: CoreTransaction) -> None:
+    """Book what the flush has locked, written and inserted."""
+    found, tx.unit.flushing = tx.unit.flushing, None
+    if found is None:
+        return
+    book = tx.unit.book
+    for resource, strength in found.wants.items():
+        book.record(resource, strength)
+    for resource in found.writes:
+        book.record_written(resource)
+    for resource in (*found.inserts, *rows_of(tx, found.new_objects)):
+        book.record_inserted(resource)
+
+
+def rows_to_compare(tx: CoreTransaction) -> list[ReadRow]:
+    """Rows to be overwritten of which the unit holds a copy that others may have outdated.
+
+    Those read before a release, because the comparison on return has locked nothing; with
+    `guard_reads` all that were not read under a lock.
+    """
+    unit = tx.unit
+    if not unit.rows_read and not unit.guards_reads:
+        return []
+    changing = {
+        id(each): each for each in (*(one for one in tx.dirty if tx.is_modified(one)), *tx.deleted)
+    }
+    rows = [row for row in unit.rows_read if id(row.instance) in changing]
+    if unit.guards_reads:
+        known = {id(row.instance) for row in rows}
+        others = (each for each in changing.values() if id(each) not in known)
+        rows += [row for each in others if (row := read_row(each)) and not _is_held(tx, row)]
+    return rows
+
+
+def _is_held(tx: CoreTransaction, row: ReadRow) -> bool:
+    tables, book = tx.unit.home.tables, tx.unit.book
+    return all(
+        book.covers(tables.row(table, row.key), Strength.SHARE) for table in tables_of(row.mapper)
+    )

@@ -1,0 +1,96 @@
+"""The footprint of a flush: which rows it will lock, worked out before it sends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row, Select
+from sqlalchemy.orm.attributes import instance_state
+
+from ...policies.locks.book import Strength, stronger
+from ...policies.locks.order import Resource
+from .lookups import Found, Lookup
+from .own_order import in_own_order
+from .shapes import shape_of
+from .survey import Survey, stored
+
+__all__ = ["Footprint", "Found", "Lookup", "closure", "footprint", "rows_of"]
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
+
+@dataclass(slots=True)
+class Footprint:
+    """What one flush will lock."""
+
+    #: Rows known by their primary key.
+    wants: dict[Resource, Strength]
+    #: Rows that only a query can find: parents by a unique column, children of a cascade.
+    lookups: list[Lookup]
+    #: Rows inserted under a key that is known now.
+    inserts: list[Resource]
+    #: Inserted objects whose key the flush will tell; `rows_of` names their rows then.
+    new_objects: list[object]
+    #: Rows updated or deleted.
+    writes: list[Resource]
+    #: With `names`: client-given keys, unique values (new and old), association pairs.
+    names: dict[Resource, Strength]
+    #: Left alone, the flush takes what is not held yet in the global order, above what is held.
+    in_own_order: bool
+
+
+def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
+    """Work out what the flush that is about to begin will lock. Locks nothing itself.
+
+    To be called in `before_flush`. Loads what the flush itself would load, and else leaves the
+    objects as they are.
+    """
+    book = tx.unit.book
+    survey = Survey(tx, tx.unit.home.tables, book, names)
+    nothing_else = not survey.lookups and not survey.is_unsure
+    return Footprint(
+        wants=survey.wants,
+        lookups=survey.lookups,
+        inserts=survey.inserts,
+        new_objects=survey.new_objects,
+        writes=survey.writes,
+        names=survey.names,
+        in_own_order=nothing_else
+        and all(book.covers(one, strength) for one, strength in survey.names.items())
+        and in_own_order(book, survey.wants, survey.upgraded, survey.updated),
+    )
+
+
+def closure(
+    tx: CoreTransaction, found: Footprint, ask: Callable[[Select[Any]], Iterable[Row[Any]]]
+) -> Iterator[Found]:
+    """Look up what `found.lookups` stand for, level by level: cascades go on.
+
+    Hold `found.wants` before, and lock what each level wants before asking for the next one:
+    while the parents are locked, nobody adds a child that was not found. `ask` runs a query.
+    """
+    lookups = found.lookups
+    while lookups:
+        level = Found()
+        for lookup in lookups:
+            more = lookup.found(tx, ask(lookup.statement()))
+            stronger(level.wants, more.wants)
+            level.writes += more.writes
+            level.lookups += more.lookups
+        yield level
+        lookups = level.lookups
+
+
+def rows_of(tx: CoreTransaction, objects: Iterable[object]) -> list[Resource]:
+    """The rows of objects that have a key by now, one per table of their class."""
+    rows = []
+    for one in objects:
+        state = instance_state(one)
+        for part in shape_of(state.mapper).parts:
+            key = stored(state, part.key)
+            if key is not None:
+                rows.append(tx.unit.home.tables.row(part.table, key))
+    return rows

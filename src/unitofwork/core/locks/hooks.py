@@ -1,0 +1,28 @@
+"""The session events that the locks hang on."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import SessionTransaction
+
+from ..transaction import CoreTransaction
+from .again import lock_first
+from .flush import lock_before, note_after
+
+
+@event.listens_for(CoreTransaction, "after_begin")
+def _begun(
+    session: CoreTransaction, transaction: SessionTransaction, connection: Connection
+) -> None:
+    if transaction.parent is None:
+        lock_first(session.unit, connection)
+
+
+@event.listens_for(CoreTransaction, "before_flush")
+def _about_to_flush(session: CoreTransaction, *_: object) -> None:
+    lock_before(session)
+
+
+@event.listens_for(CoreTransaction, "after_flush")
+def _flushed(session: CoreTransaction, *_: object) -> None:
+    note_after(session)

@@ -1,0 +1,179 @@
+"""Rows that a flush will lock and that only a query can find: cascades, unusual foreign keys."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Select, Table, select, tuple_
+from sqlalchemy.engine import Row
+
+from ...policies.locks.book import Strength
+from ...policies.locks.order import Resource
+from .schema import Columns, Link, links_from, links_to, locking_columns
+from .tables import Tables, key_columns
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
+#: Values per query; each is a parameter or more.
+CHUNK = 1_000
+
+
+class Effect(enum.Enum):
+    """What happens to the rows that are looked up."""
+
+    #: A foreign key is checked against them.
+    REFERRED = enum.auto()
+    CHANGED = enum.auto()
+    DELETED = enum.auto()
+
+
+@dataclass(slots=True)
+class Found:
+    """What the answers to lookups mean."""
+
+    #: Rows known by their primary key.
+    wants: dict[Resource, Strength] = field(default_factory=dict)
+    #: Rows that only a query can find: parents by a unique column, children of a cascade.
+    lookups: list[Lookup] = field(default_factory=list)
+    #: Rows updated or deleted.
+    writes: list[Resource] = field(default_factory=list)
+    #: Rows that are locked twice, the one time stronger than the other.
+    upgraded: set[Resource] = field(default_factory=set)
+
+    def want(self, resource: Resource, strength: Strength) -> None:
+        """Add a lock."""
+        before = self.wants.setdefault(resource, strength)
+        if before is not strength:
+            self.upgraded.add(resource)
+            self.wants[resource] = max(before, strength)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup:
+    """The rows of `table` whose `columns` have one of `values`.
+
+    Give the answer of `statement()` to `found()`: it says what to lock, and what to look up next.
+    """
+
+    table: Table
+    columns: Columns
+    values: tuple[tuple[Any, ...], ...]
+    effect: Effect
+    #: By which lookup the consequences of a row's end or change are followed up, each once.
+    followed: dict[Resource, Lookup | None]
+    #: Which columns change, where the effect is CHANGED.
+    changed: frozenset[Column[Any]] = frozenset()
+
+    @property
+    def strength(self) -> Strength:
+        """The lock that the flush takes on them."""
+        match self.effect:
+            case Effect.REFERRED:
+                return Strength.KEY_SHARE
+            case Effect.CHANGED if self.changed.isdisjoint(locking_columns(self.table)):
+                return Strength.NO_KEY_UPDATE
+            case _:
+                return Strength.UPDATE
+
+    def statement(self) -> Select[Any]:
+        """The query for them."""
+        if len(self.columns) == 1:
+            where = self.columns[0].in_([value for (value,) in self.values])
+        else:
+            where = tuple_(*self.columns).in_(self.values)
+        return select(*self._selected()).where(where)
+
+    def found(self, tx: CoreTransaction, rows: Iterable[Row[Any]]) -> Found:
+        """What follows from the answer."""
+        tables, book = tx.unit.home.tables, tx.unit.book
+        found = Found()
+        key = key_columns(self.table)
+        follow: list[dict[Column[Any], Any]] = []
+        for answer in rows:
+            values = dict(zip(self._selected(), answer, strict=True))
+            resource = tables.row(self.table, tuple(values[column] for column in key))
+            found.want(resource, self.strength)
+            if self.effect is Effect.REFERRED:
+                continue
+            found.writes.append(resource)
+            if self.followed.setdefault(resource, self) is self:
+                follow.append(values)
+            if self.effect is Effect.CHANGED and (
+                resource in book.written or resource in book.inserted
+            ):
+                # PostgreSQL checks also the foreign keys that stay as they are, of a row that
+                # was written to before in the same transaction.
+                for link in links_from(self.table):
+                    if self.changed.isdisjoint(link.columns):
+                        check_parent(tables, link, _pick(values, link.columns), found)
+        for link in links_to(self.table):
+            if self.effect is Effect.DELETED or not self.changed.isdisjoint(link.referred):
+                referred = [_pick(values, link.referred) for values in follow]
+                found.lookups += child_lookups(link, referred, self.effect, self.followed)
+        return found
+
+    def _selected(self) -> list[Column[Any]]:
+        columns = dict.fromkeys(key_columns(self.table))
+        if self.effect is not Effect.REFERRED:
+            for link in links_to(self.table):
+                columns.update(dict.fromkeys(link.referred))
+            for link in links_from(self.table):
+                columns.update(dict.fromkeys(link.columns))
+        return list(columns)
+
+
+def child_lookups(
+    link: Link,
+    values: Iterable[tuple[Any, ...]],
+    effect: Effect,
+    followed: dict[Resource, Lookup | None],
+) -> Iterator[Lookup]:
+    """The children of rows that had these values, and are deleted or have others from now on."""
+    is_deleted = effect is Effect.DELETED
+    changed: Columns = ()
+    match link.on_delete if is_deleted else link.on_update:
+        case "CASCADE" if is_deleted:
+            pass
+        case "CASCADE" | "SET NULL" | "SET DEFAULT":
+            effect, changed = Effect.CHANGED, link.columns
+        case _:
+            # The check locks children that another transaction is about to delete.
+            effect = Effect.REFERRED
+    return lookups_of(link.child, link.columns, values, effect, followed, changed)
+
+
+def check_parent(tables: Tables, link: Link, values: tuple[Any, ...], into: Found) -> None:
+    """Add the parent that the check of a foreign key locks."""
+    if any(value is None for value in values):
+        return
+    if link.key_order is None:
+        into.lookups += lookups_of(link.parent, link.referred, [values], Effect.REFERRED, {})
+    else:
+        into.want(tables.row(link.parent, link.parent_key(values)), Strength.KEY_SHARE)
+
+
+def _pick(values: dict[Column[Any], Any], columns: Columns) -> tuple[Any, ...]:
+    return tuple(values[column] for column in columns)
+
+
+def lookups_of(
+    table: Table,
+    columns: Columns,
+    values: Iterable[tuple[Any, ...]],
+    effect: Effect,
+    followed: dict[Resource, Lookup | None],
+    changed: Iterable[Column[Any]] = (),
+) -> Iterator[Lookup]:
+    """Lookups for so many values, without those that are partly NULL."""
+    if not key_columns(table):  # no lock query can name its rows
+        return
+    whole = list(
+        dict.fromkeys(value for value in values if not any(part is None for part in value))
+    )
+    for start in range(0, len(whole), CHUNK):
+        chunk = tuple(whole[start : start + CHUNK])
+        yield Lookup(table, columns, chunk, effect, followed, frozenset(changed))

@@ -1,0 +1,44 @@
+"""Names that a unit takes before anything else, above READ COMMITTED before its snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from ...errors import ConfigurationError
+from ...policies.locks.book import Strength, Wants
+from ...policies.locks.order import name
+
+if TYPE_CHECKING:
+    from ..unit import Unit
+
+SNAPSHOTS = ("REPEATABLE READ", "SERIALIZABLE")
+
+
+def asked_names(unit: Unit) -> Wants:
+    """The unit's `lock_names`, in the global order."""
+    return dict.fromkeys(sorted(map(name, unit.settings.lock_names)), Strength.UPDATE)
+
+
+def hold_names(unit: Unit, connection: Connection, undo: list[Any]) -> None:
+    """Take the names for the session, where a transaction's own would come too late.
+
+    A locking statement above READ COMMITTED has its snapshot before it waits, so what it waited
+    for has changed since: serialization failure. The names are given back at the checkin, after
+    the COMMIT. Raises `ConfigurationError` inside of a unit that holds locks.
+    """
+    isolation = unit.settings.isolation
+    if isolation not in SNAPSHOTS or not unit.home.rules.locks_rows:
+        return
+    if unit.book.top is not None:
+        raise ConfigurationError(
+            f"Unit {unit.name!r} takes lock_names at {isolation} inside of a unit that holds "
+            "locks: waiting for them could end in a circle.",
+            "give the names to the outer unit.",
+        )
+    names = asked_names(unit)
+    undo.append(unit.home.rules.drop_names)
+    unit.home.rules.hold_names(connection, [each.order[0] for each in names], isolation)
+    for resource, strength in names.items():
+        unit.book.record(resource, strength, unit.opened_at)

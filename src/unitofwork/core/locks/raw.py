@@ -1,0 +1,159 @@
+"""Writes whose row locks can't be told beforehand: they wait for a short time only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext, ExecutionContext
+
+from ...errors import UnorderedWriteError
+from ...policies.statements import Effect, effect_of
+from ...sql.row_locks import Limits, limit_statement
+from ...sql.waits import place_of_wait, telling_of
+from .. import places
+from .acquire import LOCK_NOT_AVAILABLE, TRIPWIRE, locking
+
+if TYPE_CHECKING:
+    from ..unit import Unit
+
+#: Execution option of a statement whose locks were taken in order before it is sent.
+ORDERED = "unitofwork_ordered"
+DEADLOCK_DETECTED = "40P01"
+log = logging.getLogger("unitofwork.locks")
+
+
+def watch_statements(engine: Engine, unit_of: Callable[[Connection], Unit | None]) -> None:
+    """Limit or refuse what the units of an engine send unordered; report waits that should not be.
+
+    At the cursor, because statements on a connection that was lent out are seen nowhere else.
+    """
+
+    def about_to_send(
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        context: ExecutionContext,
+        many: bool,
+    ) -> None:
+        unit = unit_of(connection)
+        if unit is not None:
+            before_sending(unit, connection, statement, context)
+
+    def failed(context: ExceptionContext) -> None:
+        unit = None if context.connection is None else unit_of(context.connection)
+        error = context.sqlalchemy_exception
+        if unit is not None and error is not None:
+            report(unit, error, context.statement)
+
+    event.listen(engine, "before_cursor_execute", about_to_send)
+    event.listen(engine, "handle_error", failed)
+
+
+def before_sending(
+    unit: Unit, connection: Connection, statement: str, context: ExecutionContext
+) -> None:
+    """Have an unordered write, or lock, wait for less than the server's deadlock_timeout.
+
+    Raises `UnorderedWriteError` with `strict_locks`.
+    """
+    if unit.is_locking or not unit.home.rules.locks_rows:
+        return
+    effect = effect_of(statement)
+    if effect not in (Effect.WRITE, Effect.LOCK) or _is_ordered(unit, context):
+        return
+    if unit.is_strict:
+        raise _refused(unit, statement, effect)
+    if not unit.tripwire_is_set:
+        _limit_waits(unit, connection)
+
+
+def _is_ordered(unit: Unit, context: ExecutionContext) -> bool:
+    if ORDERED in context.execution_options:
+        return True
+    # A flush has taken its locks; what the application's mapper events send meanwhile has not.
+    return unit.flushing is not None and context.compiled is not None and not _is_text(context)
+
+
+def _is_text(context: ExecutionContext) -> bool:
+    statement = getattr(context.compiled, "statement", None)
+    return bool(getattr(statement, "is_text", False))
+
+
+def _limit_waits(unit: Unit, connection: Connection) -> None:
+    # While nothing else is held, the wait may well be one behind another unit, which ends.
+    after = TRIPWIRE if unit.story is not None and unit.book else None
+    patience = unit.settings.lock_timeout
+    if after is not None and patience is not None:
+        after = min(after, patience)
+    limits = Limits(after=after, session=unit.session_lock_timeout).parameters()
+    parameters = {"after": limits["after"], "session": limits["session"]}
+    with locking(unit):
+        was, _ = connection.execute(limit_statement(), parameters).one()
+    if unit.session_lock_timeout is None:
+        unit.session_lock_timeout = was
+    unit.waits_are_limited = unit.tripwire_is_set = True
+
+
+def _refused(unit: Unit, statement: str, effect: Effect) -> UnorderedWriteError:
+    place = places.caller()
+    short = " ".join(statement.split())[:500]
+    remedy = (
+        "lock with tx.lock(), tx.lock_many() or tx.lock_where(), which take the rows in order."
+        if effect is Effect.LOCK
+        else "change objects, or use update(), delete() and insert() of SQLAlchemy through tx, whose "
+        "rows can be told; or open this unit with strict_locks=False: then the statement waits for "
+        "locks for a short time only."
+    )
+    return UnorderedWriteError(
+        f"Unit {unit.name!r} has strict_locks=True, and was asked at {place} for a statement whose "
+        f"row locks can't be put in order:\n  {short}",
+        remedy,
+        statement=short,
+        place=place,
+    )
+
+
+# --- reports
+
+
+def report(unit: Unit, error: BaseException, statement: str | None) -> None:
+    """Say what the server told of a lock that was not granted, where nobody was to wait for it."""
+    state = unit.home.rules.sqlstate(error)
+    if state == DEADLOCK_DETECTED:
+        error.add_note(_both_sides(unit, error))
+    elif state == LOCK_NOT_AVAILABLE and not unit.is_locking and not _asks_not_to_wait(statement):
+        log.warning(
+            "uncovered wait: unit %r waited at %s for a lock in table %s that it had not taken in "
+            "order; the statement was ended: %s",
+            unit.name,
+            places.caller(),
+            place_of_wait(error) or "(which, the server does not tell)",
+            " ".join((statement or "COMMIT").split())[:500],
+        )
+
+
+def _asks_not_to_wait(statement: str | None) -> bool:
+    return statement is not None and "nowait" in statement.lower()
+
+
+def _both_sides(unit: Unit, error: BaseException) -> str:
+    held = sorted(unit.book.held.items())
+    listed = "".join(
+        f"\n    {resource}: {lock.strength.name}, locked at {lock.place or 'a place unknown'}"
+        for resource, lock in held[:20]
+    )
+    more = f"\n    and {len(held) - 20} more" if len(held) > 20 else ""
+    wanted = "".join(f"\n    {resource}" for resource in sorted(unit.wanted)[:20])
+    said = str(telling_of(error)).replace("\n", "\n    ")
+    return (
+        f"Unit {unit.name!r} was the victim of a deadlock. The server said:\n    {said}\n"
+        f"  The unit waited for a lock in: {place_of_wait(error) or 'a place unknown'}\n"
+        f"  It held, as far as it knows, in the order of locks:{listed or ' nothing'}{more}\n"
+        f"  It wanted further:{wanted or ' nothing that is known'}\n"
+        "  The other side waits for one of these, or is a writer outside of units; the server's "
+        "log has its statement."
+    )

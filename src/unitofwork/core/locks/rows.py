@@ -1,0 +1,376 @@
+"""`tx.lock`, `lock_many`, `lock_across`, `lock_where`: load and lock, never a stale copy."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, inspect, select, tuple_
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.orm import Mapper, aliased
+
+from ...errors import ConfigurationError, RowNotFoundError, UnsavedWorkError
+from ...policies.locks.book import Strength
+from ...policies.locks.order import Resource
+from ...sql.row_locks import (
+    FOR,
+    Step,
+    Wait,
+    facts,
+    find_statement,
+    has_other_spellings,
+    keys_select,
+    load_statement,
+    rows_parameters,
+)
+from ...types import LockStrength
+from .. import places
+from .acquire import acquire, limits, locking, note
+from .tables import tables_of
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
+Key = tuple[Any, ...]
+#: Keys in one query where they can't be sent as an array.
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """The options of a lock call, checked."""
+
+    strength: Strength
+    wait: Wait
+    #: Seconds that each lock may be waited for.
+    timeout: float | None
+
+    @classmethod
+    def of(
+        cls,
+        strength: LockStrength = "no_key_update",
+        nowait: bool = False,
+        skip_locked: bool = False,
+        timeout: float | None = None,
+    ) -> How:
+        """Raises `ConfigurationError`."""
+        if strength not in _STRENGTHS:
+            raise ConfigurationError(
+                f"strength={strength!r} is unknown.",
+                f"use one of {', '.join(map(repr, _STRENGTHS))}.",
+            )
+        if (nowait and skip_locked) or (timeout is not None and (nowait or skip_locked)):
+            raise ConfigurationError(
+                "nowait, skip_locked and timeout exclude each other.", "pass one of them."
+            )
+        number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if timeout is not None and not (number and timeout >= 0.001):
+            raise ConfigurationError(
+                f"timeout={timeout!r} is not a number of seconds from 0.001.",
+                "pass seconds; nowait=True does not wait at all.",
+            )
+        wait = Wait.NOWAIT if nowait else Wait.SKIP if skip_locked else Wait.BLOCK
+        return cls(_STRENGTHS[strength], wait, timeout)
+
+
+_STRENGTHS: Mapping[str, Strength] = {
+    "key_share": Strength.KEY_SHARE,
+    "share": Strength.SHARE,
+    "no_key_update": Strength.NO_KEY_UPDATE,
+    "update": Strength.UPDATE,
+}
+
+
+def lock_rows(
+    tx: CoreTransaction, wanted: Mapping[type[Any], Iterable[Any]], how: How
+) -> dict[type[Any], list[Any]]:
+    """Load and lock rows of some classes; the objects in the order of the keys given.
+
+    With `skip_locked` the rows that others hold are left out. Raises `RowNotFoundError` for keys
+    that have no row.
+    """
+    asked = [
+        (entity, mapper_of(entity), [key_of(entity, key) for key in keys])
+        for entity, keys in wanted.items()
+    ]
+    for _, mapper, keys in asked:
+        refuse_to_overwrite(tx, mapper, keys)
+    asked = [(entity, mapper, _as_stored(tx, mapper, keys)) for entity, mapper, keys in asked]
+    wants = {
+        resource: how.strength
+        for _, mapper, keys in asked
+        for resource in resources_of(tx, mapper, keys)
+    }
+    if len(asked) == 1 and _takes_one_query(tx, asked[0][1], wants, how):
+        found = {asked[0][0]: _lock_and_load(tx, *asked[0], how)}
+    else:
+        acquire(tx, wants, wait=how.wait, timeout=how.timeout)
+        found = {
+            entity: load(tx, entity, mapper, _locked(tx, mapper, keys, how))
+            for entity, mapper, keys in asked
+        }
+    if how.wait is not Wait.SKIP:
+        _refuse_missing(tx, asked, found)
+    return {
+        entity: [found[entity][key] for key in keys if key in found[entity]]
+        for entity, _, keys in asked
+    }
+
+
+def skipped(tx: CoreTransaction, entity: type[Any], key: Any) -> RowNotFoundError:
+    """The error for one row that was passed over because another transaction holds it."""
+    return RowNotFoundError(
+        f"{entity.__name__} {key!r} is locked by another transaction, and skip_locked was asked "
+        f"for at {places.caller()}.",
+        "use lock_many() or lock_where(), whose result may be empty.",
+        missing=((entity.__name__, key),),
+    )
+
+
+def lock_where(tx: CoreTransaction, statement: Select[Any], how: How) -> list[Any]:
+    """Load and lock the rows that a `select` of one mapped class finds, in its order.
+
+    Rows that stop matching while they are waited for are left out; rows that begin to match
+    meanwhile too.
+    """
+    entity = _only_entity(statement)
+    mapper = mapper_of(entity)
+    refuse_to_overwrite(tx, mapper, None)
+    if how.wait is not Wait.BLOCK:
+        # Nothing is waited for, so any order will do, and one query with it.
+        return _lock_unordered(tx, statement, entity, mapper, how)
+    primary = _primary(mapper)
+    keys = [tuple(key) for key in tx.execute(statement.with_only_columns(*primary))]
+    keys = list(dict.fromkeys(keys))
+    if not keys:
+        return []
+    wants = dict.fromkeys(resources_of(tx, mapper, keys), how.strength)
+    acquire(tx, wants, timeout=how.timeout)
+    held = _locked(tx, mapper, keys, how)
+    return _load(tx, mapper, statement.limit(None).offset(None), held)
+
+
+def load(
+    tx: CoreTransaction, entity: type[Any], mapper: Mapper[Any], keys: Sequence[Key]
+) -> dict[Key, Any]:
+    """The rows as they are now, by key."""
+    rows = _load(tx, mapper, select(entity), keys)
+    return {tuple(inspect(instance).identity): instance for instance in rows}
+
+
+def _load(
+    tx: CoreTransaction, mapper: Mapper[Any], statement: Select[Any], keys: Sequence[Key]
+) -> list[Any]:
+    primary = _primary(mapper)
+    column = primary[0] if len(primary) == 1 else tuple_(*primary)
+    if tx.unit.home.rules.locks_rows:
+        table = tables_of(mapper)[0]
+        statement = statement.where(column.in_(keys_select(table)))
+        parameters = rows_parameters(0, Step(table, _ANY), keys)
+        return _fresh(tx, statement, parameters) if keys else []
+    rows: list[Any] = []
+    for start in range(0, len(keys), _CHUNK):
+        chunk = [key if len(key) > 1 else key[0] for key in keys[start : start + _CHUNK]]
+        rows += _fresh(tx, statement.where(column.in_(chunk)))
+    return rows
+
+
+def _fresh(
+    tx: CoreTransaction, statement: Select[Any], parameters: Mapping[str, Any] | None = None
+) -> list[Any]:
+    found = tx.execute(statement, parameters or {}, execution_options=_FRESH)
+    return list(found.unique().scalars())
+
+
+def mapper_of(entity: type[Any]) -> Mapper[Any]:
+    """Raises `ConfigurationError` for what is not a mapped class with a primary key."""
+    try:
+        mapper = inspect(entity)
+    except NoInspectionAvailable:
+        mapper = None
+    if not isinstance(mapper, Mapper):
+        raise ConfigurationError(
+            f"{entity!r} is not a mapped class.", "pass the class: tx.lock(Account, 1)."
+        )
+    if not mapper.local_table.primary_key:
+        raise ConfigurationError(
+            f"The table of {entity.__name__} has no primary key, so its rows have no order.",
+            "lock another row that stands for them, or a name: tx.lock_name(...).",
+        )
+    return mapper
+
+
+def refuse_to_overwrite(
+    tx: CoreTransaction, mapper: Mapper[Any], keys: Sequence[Key] | None
+) -> None:
+    """Raise `UnsavedWorkError` where loading anew would lose changes that are not flushed.
+
+    `keys` None: of any row of the class.
+    """
+    eager = _eager_targets(mapper)
+    asked = None if keys is None else set(keys)
+    pending = []
+    for instance in tx.dirty:
+        state = inspect(instance)
+        hit = state.mapper.isa(mapper) or mapper.isa(state.mapper)
+        hit = hit and (asked is None or tuple(state.identity) in asked)
+        hit = hit or any(state.mapper.isa(target) for target in eager)
+        if hit and tx.is_modified(instance):
+            pending.append(f"{type(instance).__name__} {state.identity!r}")
+    if pending:
+        raise UnsavedWorkError(
+            f"Rows to be locked at {places.caller()} have changes that loading them anew would "
+            "overwrite:" + "".join(f"\n  - {each}" for each in pending[:20]),
+            "lock before you change (the lock loads the row), or call tx.flush() first.",
+            pending=tuple(pending),
+        )
+
+
+def _eager_targets(mapper: Mapper[Any]) -> list[Mapper[Any]]:
+    return [each.mapper for each in mapper.relationships if each.lazy not in _LAZY]
+
+
+#: Loaded by access only.
+_LAZY = ("select", True, "raise", "raise_on_sql", "noload", None, "write_only", "dynamic")
+_FRESH = {"populate_existing": True}
+
+
+def key_of(entity: type[Any], key: Any) -> Key:
+    """A key as a tuple. Raises `ConfigurationError` for one that can't be."""
+    width = len(mapper_of(entity).primary_key)
+    values = key if isinstance(key, tuple) else (key,)
+    if len(values) != width or any(value is None for value in values):
+        raise ConfigurationError(
+            f"{key!r} is no key of {entity.__name__}, whose primary key has {width} "
+            f"column{'s' if width > 1 else ''}.",
+            "pass the value; of a composite key a tuple, in the order of tx.get().",
+        )
+    return tuple(values)
+
+
+def resources_of(
+    tx: CoreTransaction, mapper: Mapper[Any], keys: Iterable[Key]
+) -> Iterable[Resource]:
+    tables = tx.unit.home.tables
+    found = tables_of(mapper)
+    return [tables.row(table, key) for table in found for key in keys]
+
+
+def _as_stored(tx: CoreTransaction, mapper: Mapper[Any], keys: list[Key]) -> list[Key]:
+    """The keys as the database spells them, where several spellings are one row."""
+    table = tables_of(mapper)[0]
+    if not tx.unit.home.rules.locks_rows or not has_other_spellings(table):
+        return keys
+    rows = tx.execute(find_statement(table), rows_parameters(0, Step(table, _ANY), keys))
+    stored = {place - 1: tuple(key) for place, *key in rows}
+    return [stored.get(place, key) for place, key in enumerate(keys)]
+
+
+_ANY = Strength.KEY_SHARE
+
+
+def _takes_one_query(
+    tx: CoreTransaction, mapper: Mapper[Any], wants: Mapping[Resource, Strength], how: How
+) -> bool:
+    """Whether one statement can lock and load it all."""
+    if not tx.unit.home.rules.locks_rows or len(tables_of(mapper)) != 1 or not wants:
+        return False
+    plan = tx.unit.book.plan(wants)
+    return len(plan.in_order) == len(wants) or how.wait is not Wait.BLOCK
+
+
+def _lock_and_load(
+    tx: CoreTransaction, entity: type[Any], mapper: Mapper[Any], keys: Sequence[Key], how: How
+) -> dict[Key, Any]:
+    unit, table = tx.unit, tables_of(mapper)[0]
+    resources = sorted(set(resources_of(tx, mapper, keys)))
+    statement = _load_statement(mapper, how.strength, how.wait)
+    parameters = limits(unit, how.timeout).parameters()
+    parameters |= rows_parameters(0, Step(table, how.strength), [each.key for each in resources])
+    with locking(unit):
+        rows = tx.execute(statement, parameters, execution_options=_FRESH).unique().all()
+    place = places.caller()
+    found: dict[Key, Any] = {}
+    for instance, at, transaction_id, lock_timeout, _ in rows:
+        if transaction_id is not None:
+            note(unit, transaction_id, lock_timeout)
+        unit.book.record(resources[at - 1], how.strength, place)
+        found[resources[at - 1].key] = instance
+    return found
+
+
+@functools.lru_cache(maxsize=512)
+def _load_statement(mapper: Mapper[Any], strength: Strength, wait: Wait) -> Select[Any]:
+    locked = load_statement(tables_of(mapper)[0], strength, wait)
+    entity = aliased(mapper.class_, locked)
+    return select(entity, *facts(locked)).order_by(locked.c.uow_place)
+
+
+def _locked(tx: CoreTransaction, mapper: Mapper[Any], keys: Sequence[Key], how: How) -> list[Key]:
+    """Those of the keys whose row is held, or all where rows are not locked one by one."""
+    if not tx.unit.home.rules.locks_rows:
+        return list(dict.fromkeys(keys))
+    base = tables_of(mapper)[0]
+    tables, book = tx.unit.home.tables, tx.unit.book
+    return [key for key in dict.fromkeys(keys) if book.covers(tables.row(base, key), how.strength)]
+
+
+def _refuse_missing(
+    tx: CoreTransaction,
+    asked: Sequence[tuple[type[Any], Mapper[Any], Sequence[Key]]],
+    found: Mapping[type[Any], Mapping[Key, Any]],
+) -> None:
+    missing = [
+        (entity.__name__, key if len(key) > 1 else key[0])
+        for entity, _, keys in asked
+        for key in keys
+        if key not in found[entity]
+    ]
+    if missing:
+        listed = "".join(f"\n  - {name} {key!r}" for name, key in missing[:20])
+        raise RowNotFoundError(
+            f"Unit {tx.unit.name!r} asked at {places.caller()} to lock rows that do not exist:"
+            f"{listed}",
+            "create them first, or look for them with a select and lock what it finds "
+            "(tx.lock_where).",
+            missing=tuple(missing),
+        )
+
+
+def _lock_unordered(
+    tx: CoreTransaction, statement: Select[Any], entity: type[Any], mapper: Mapper[Any], how: How
+) -> list[Any]:
+    unit = tx.unit
+    if unit.home.rules.locks_rows:
+        statement = statement.with_for_update(
+            nowait=how.wait is Wait.NOWAIT,
+            skip_locked=how.wait is Wait.SKIP,
+            of=entity,
+            **FOR[how.strength],
+        )
+    with locking(unit):
+        rows = list(tx.execute(statement, execution_options=_FRESH).unique().scalars())
+    if unit.home.rules.locks_rows:
+        place = places.caller()
+        keys = [tuple(inspect(each).identity) for each in rows]
+        for resource in resources_of(tx, mapper, keys):
+            unit.book.record(resource, how.strength, place)
+    return rows
+
+
+def _only_entity(statement: Select[Any]) -> type[Any]:
+    descriptions: list[Any] = getattr(statement, "column_descriptions", [])
+    entity = descriptions[0]["entity"] if len(descriptions) == 1 else None
+    if entity is None or descriptions[0]["expr"] is not entity:
+        raise ConfigurationError(
+            "lock_where() takes a select of one mapped class.", "select(Account).where(...)."
+        )
+    found: type[Any] = entity
+    return found
+
+
+def _primary(mapper: Mapper[Any]) -> list[Any]:
+    entity = mapper.class_
+    return [getattr(entity, mapper.get_property_by_column(c).key) for c in mapper.primary_key]

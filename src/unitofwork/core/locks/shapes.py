@@ -1,0 +1,130 @@
+"""How a mapped class lies in its tables: which attribute is which column of which row."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.orm import Mapper, RelationshipProperty
+
+from .schema import Link, links_from, links_to, locking_columns, unique_keys
+from .tables import key_columns, tables_of
+
+#: Attribute names, one per column; None where a column is not mapped.
+Attributes = tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """The row that an object has in one table."""
+
+    table: Table
+    #: The attributes of its primary key, in the table's order.
+    key: Attributes
+    columns: dict[str, Column[Any]]
+    #: Those whose change takes the lock that foreign keys wait for.
+    locking: frozenset[str]
+    #: One of those changes at every UPDATE, by the column's `onupdate`.
+    locking_always: bool
+    outgoing: tuple[tuple[Link, Attributes], ...]
+    #: Of these, the ones to the object's own row in a base's table.
+    to_base: frozenset[Link]
+    incoming: tuple[tuple[Link, Attributes], ...]
+    unique: tuple[tuple[tuple[Column[Any], ...], Attributes], ...]
+    #: The row that the version counter is in.
+    has_version: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """How the objects of one mapped class lie in their tables."""
+
+    mapper: Mapper[Any]
+    #: The base of an inheritance first.
+    parts: tuple[Part, ...]
+    #: Where in the identity of an object each attribute of its primary key stands.
+    identity: dict[str, int]
+    #: Whether two values of a column are the same to a flush.
+    equal: dict[str, Callable[[Any, Any], Any]]
+    relationships: tuple[RelationshipProperty[Any], ...]
+    #: The attributes of all parts whose change takes the lock that foreign keys wait for.
+    locking: frozenset[str]
+    #: The identity of its objects sorts in Python as in the order of locks, and nothing but that
+    #: sets the order of their UPDATEs.
+    sorts_by_key: bool
+
+    def column(self, attribute: str) -> Column[Any]:
+        """The column of an attribute, the base's where an inheritance has several."""
+        return next(part.columns[attribute] for part in self.parts if attribute in part.columns)
+
+
+@functools.lru_cache(maxsize=4096)
+def shape_of(mapper: Mapper[Any]) -> Shape:
+    """The shape of a mapped class."""
+    family = {one.local_table for one in mapper.base_mapper.self_and_descendants}
+    parts = tuple(_part(mapper, table, family) for table in tables_of(mapper))
+    relationships = tuple(one for one in mapper.relationships if not one.viewonly)
+    manager = mapper.class_manager
+    return Shape(
+        mapper=mapper,
+        parts=parts,
+        identity={
+            mapper.get_property_by_column(column).key: place
+            for place, column in enumerate(mapper.primary_key)
+        },
+        equal={key: manager[key].impl.is_equal for part in parts for key in part.columns},
+        relationships=relationships,
+        locking=frozenset[str]().union(*(part.locking for part in parts)),
+        sorts_by_key=(
+            len(mapper.base_mapper.self_and_descendants) == len(parts) == 1
+            and mapper.batch
+            and all(column.type.sort_key_function is None for column in mapper.primary_key)
+            and all(one.mapper.base_mapper is not mapper for one in relationships)
+        ),
+    )
+
+
+def _part(mapper: Mapper[Any], table: Table, family: set[Any]) -> Part:
+    columns = {
+        attribute.key: column
+        for attribute in mapper.column_attrs
+        for column in attribute.columns
+        if isinstance(column, Column) and column.table is table
+    }
+    of = {column: attribute for attribute, column in columns.items()}
+
+    def attributes(wanted: tuple[Column[Any], ...]) -> Attributes:
+        return tuple(of.get(column) for column in wanted)
+
+    locking = locking_columns(table)
+    version = mapper.version_id_col
+    return Part(
+        table=table,
+        key=attributes(key_columns(table)),
+        columns=columns,
+        locking=frozenset(of[column] for column in locking if column in of),
+        locking_always=any(
+            column.onupdate is not None or column.server_onupdate is not None for column in locking
+        ),
+        outgoing=tuple((link, attributes(link.columns)) for link in links_from(table)),
+        to_base=frozenset(
+            link
+            for link in links_from(table)
+            if link.parent in family and _is_inheritance(link, family)
+        ),
+        incoming=tuple(
+            (link, attributes(link.referred))
+            for link in links_to(table)
+            if not _is_inheritance(link, family)
+        ),
+        unique=tuple((key, attributes(key)) for key in unique_keys(table)),
+        has_version=version is not None and version in of,
+    )
+
+
+def _is_inheritance(link: Link, family: set[Any]) -> bool:
+    # An object's rows in its own tables go together; a flush deletes each of them itself.
+    return link.child in family and set(link.columns) == set(key_columns(link.child))

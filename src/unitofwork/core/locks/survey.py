@@ -1,0 +1,275 @@
+"""Going through all that a flush will write, and noting what each statement will lock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Session
+
+from ...policies.locks.book import Book, Strength
+from ...policies.locks.order import Resource, name
+from .intent import rehearse
+from .lookups import Effect, Found, Lookup, check_parent, child_lookups, lookups_of
+from .relations import Pair, Relations, Unknown, is_expression
+from .schema import Columns, Link, links_from, links_to
+from .shapes import Attributes, Part, Shape, shape_of
+from .tables import Tables, key_columns
+
+State = InstanceState[Any]
+Values = tuple[Any, ...]
+
+
+class Survey(Found):
+    """What the next flush of a session will lock."""
+
+    def __init__(self, session: Session, tables: Tables, book: Book, names: bool) -> None:
+        super().__init__()
+        self.inserts: list[Resource] = []
+        self.new_objects: list[object] = []
+        self.names: dict[Resource, Strength] = {}
+        #: Rows that get one UPDATE, as far as that alone sets when it is sent.
+        self.updated: dict[Resource, State] = {}
+        #: A row will be locked that can't be told before.
+        self.is_unsure = False
+        self._session = session
+        self._tables = tables
+        self._book = book
+        self._with_names = names
+        self._deleted: set[Resource] = set()
+        #: Deleted rows whose children are among the lookups.
+        self._followed: dict[Resource, Lookup | None] = {}
+        self._children: dict[tuple[Link, Effect], list[Values]] = {}
+        self._run()
+
+    def _run(self) -> None:
+        plan = rehearse(self._session)
+        self._relations = Relations(plan)
+        saved: list[State] = []
+        for state, (is_delete, only_listed) in plan.states.items():
+            if not only_listed:
+                self._delete(state) if is_delete else saved.append(state)
+        for state in saved:
+            if state.key is not None:
+                self._update(state)
+            else:
+                self._insert(state)
+        for pair in self._relations.pairs():
+            self._pair(pair)
+        for (link, effect), values in self._children.items():
+            self.lookups += child_lookups(link, values, effect, self._followed)
+        for resource in self.inserts:
+            self.wants.pop(resource, None)
+
+    # --- rows of objects
+
+    def _insert(self, state: State) -> None:
+        is_known = True
+        for part in shape_of(state.mapper).parts:
+            key = self._values(state, part.key)
+            if not all_known(key):
+                is_known = False
+            else:
+                resource = self._tables.row(part.table, key)
+                # A new object in the place of a deleted one becomes an UPDATE of its row.
+                (self.writes if resource in self._deleted else self.inserts).append(resource)
+            for link, attributes in part.outgoing:
+                if link not in part.to_base:
+                    self._check(link, self._values(state, attributes))
+            for columns, attributes in self._named(part):
+                self._name(part.table, columns, self._values(state, attributes))
+        if not is_known:
+            self.new_objects.append(state.obj())
+
+    def _update(self, state: State) -> None:
+        copied = self._relations.copied.get(state)
+        if not copied and not state.committed_state:
+            return
+        shape = shape_of(state.mapper)
+        changed = self._changed(state, shape, copied)
+        if not changed:
+            return
+        for part in shape.parts:
+            here = changed & part.columns.keys()
+            if not here and not part.has_version:
+                continue
+            key = stored(state, part.key)
+            if key is None:
+                self.is_unsure = True
+                continue
+            resource = self._tables.row(part.table, key)
+            is_key_change = part.locking_always or not here.isdisjoint(part.locking)
+            self.want(resource, Strength.UPDATE if is_key_change else Strength.NO_KEY_UPDATE)
+            self.writes.append(resource)
+            is_rewritten = state in self._relations.written_twice
+            if not is_rewritten:
+                self.updated[resource] = state
+            # PostgreSQL checks also the foreign keys that stay as they are, of a row that was
+            # written to before in the same transaction.
+            checks_all = (
+                is_rewritten or resource in self._book.written or resource in self._book.inserted
+            )
+            columns = tuple(part.columns[attribute] for attribute in here)
+            own = key_columns(part.table)
+            for link, attributes in part.outgoing:
+                if checks_all or not here.isdisjoint(attributes):
+                    values = self._values(state, attributes)
+                    if Unknown.UNLOADED in values and here.isdisjoint(attributes):
+                        self._look_up(part.table, own, key, Effect.CHANGED, columns)
+                    else:
+                        self._check(link, values)
+            if is_key_change:
+                for link, attributes in part.incoming:
+                    if not here.isdisjoint(attributes):
+                        old = stored(state, attributes)
+                        self._befall(part, key, columns, link, old, Effect.CHANGED)
+                for key_of, attributes in self._named(part):
+                    if not here.isdisjoint(attributes):
+                        self._name(part.table, key_of, stored(state, attributes))
+                        self._name(part.table, key_of, self._values(state, attributes))
+
+    def _delete(self, state: State) -> None:
+        if state.key is None:
+            return
+        for part in shape_of(state.mapper).parts:
+            key = stored(state, part.key)
+            if key is None:
+                self.is_unsure = True
+                continue
+            resource = self._tables.row(part.table, key)
+            if state in self._relations.written_twice:
+                self.want(resource, Strength.NO_KEY_UPDATE)
+            self.want(resource, Strength.UPDATE)
+            self.writes.append(resource)
+            self._deleted.add(resource)
+            columns = tuple(part.columns.values())
+            is_followed = [
+                self._befall(part, key, columns, link, stored(state, attributes), Effect.DELETED)
+                for link, attributes in part.incoming
+            ]
+            if all(is_followed):
+                self._followed[resource] = None
+            for key_of, attributes in self._named(part):
+                self._name(part.table, key_of, stored(state, attributes))
+
+    def _changed(self, state: State, shape: Shape, copied: dict[str, Any] | None) -> set[str]:
+        """The columns for which the flush will send a value, as the flush itself finds them."""
+        changed = set()
+        values = state.dict
+        for attribute, before in state.committed_state.items():
+            equal = shape.equal.get(attribute)
+            if equal is None:
+                continue
+            value = values.get(attribute)
+            if is_expression(value) or equal(value, before) is not True:
+                changed.add(attribute)
+        for attribute in copied or ():
+            value = self._relations.value(state, attribute)
+            before = state.committed_state.get(
+                attribute, values.get(attribute, LoaderCallableStatus.NO_VALUE)
+            )
+            if isinstance(value, Unknown) or shape.equal[attribute](value, before) is not True:
+                changed.add(attribute)
+            else:
+                changed.discard(attribute)
+        return changed
+
+    # --- rows of association tables
+
+    def _pair(self, pair: Pair) -> None:
+        values = dict(zip(pair.columns, pair.values, strict=True))
+        self._name(pair.table, pair.columns, pair.values)
+        key_of = key_columns(pair.table)
+        key = tuple(values.get(column) for column in key_of)
+        resource = self._tables.row(pair.table, key) if key and all_known(key) else None
+        if pair.inserted:
+            if resource is not None:
+                self.inserts.append(resource)
+            for link in links_from(pair.table):
+                self._check(link, tuple(values.get(column) for column in link.columns))
+        elif resource is not None:
+            self.want(resource, Strength.UPDATE)
+            self.writes.append(resource)
+            for link in links_to(pair.table):
+                referred = tuple(values.get(column) for column in link.referred)
+                self._children.setdefault((link, Effect.DELETED), []).append(referred)
+        elif key_of and all_known(pair.values):
+            self._look_up(pair.table, pair.columns, pair.values, Effect.DELETED)
+
+    # --- what follows from a row's change
+
+    def _check(self, link: Link, values: Values) -> None:
+        if any(value is None or value is Unknown.NEW for value in values):
+            return
+        if all_known(values):
+            check_parent(self._tables, link, values, self)
+        else:
+            self.is_unsure = True
+
+    def _befall(
+        self,
+        part: Part,
+        key: Values,
+        columns: Columns,
+        link: Link,
+        old: Values | None,
+        effect: Effect,
+    ) -> bool:
+        """Have the children of a row looked up, or the row itself to learn what they refer to."""
+        if old is None:
+            self._look_up(part.table, key_columns(part.table), key, effect, columns)
+        else:
+            self._children.setdefault((link, effect), []).append(old)
+        return old is not None
+
+    def _look_up(
+        self,
+        table: Table,
+        columns: Columns,
+        values: Values,
+        effect: Effect,
+        changed: Columns = (),
+    ) -> None:
+        self.lookups += lookups_of(table, columns, [values], effect, self._followed, changed)
+
+    def _named(self, part: Part) -> list[tuple[Columns, Attributes]]:
+        if not self._with_names:
+            return []
+        key = [] if part.to_base else [(key_columns(part.table), part.key)]
+        return [*key, *part.unique]
+
+    def _name(self, table: Table, columns: Columns, values: Values | None) -> None:
+        if self._with_names and values is not None and all_known(values):
+            parts = (table.fullname, *(column.name for column in columns), *values)
+            self.names[name(parts)] = Strength.UPDATE
+
+    def _values(self, state: State, attributes: Attributes) -> Values:
+        return tuple(
+            Unknown.UNLOADED if one is None else self._relations.value(state, one)
+            for one in attributes
+        )
+
+
+def stored(state: State, attributes: Attributes) -> Values | None:
+    """What a row has in these columns now; None if not all of it is known here."""
+    identity = shape_of(state.mapper).identity
+    values = []
+    for attribute in attributes:
+        place = None if attribute is None else identity.get(attribute)
+        if place is not None and state.key is not None:
+            value = state.key[1][place]
+        elif attribute is None:
+            return None
+        else:
+            value = state.committed_state.get(
+                attribute, state.dict.get(attribute, LoaderCallableStatus.NO_VALUE)
+            )
+        if value is LoaderCallableStatus.NO_VALUE:
+            return None
+        values.append(value)
+    return tuple(values)
+
+
+def all_known(values: Values) -> bool:
+    """Whether each is there, and a value."""
+    return not any(value is None or isinstance(value, Unknown) for value in values)

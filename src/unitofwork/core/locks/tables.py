@@ -1,0 +1,66 @@
+"""The tables that units lock rows of: their ranks, and how to find one by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, Table
+from sqlalchemy.orm import Mapper
+
+from ...policies.locks.order import Rank, Resource, depths, row
+
+
+class Tables:
+    """One per engine. `pinned`: the lock-order file's lines, the first is locked first."""
+
+    def __init__(self, pinned: Sequence[str] = ()) -> None:
+        self.pinned = tuple(pinned)
+        self._places = {name: place for place, name in enumerate(self.pinned)}
+        self._ranks: dict[Table, Rank] = {}
+        self._by_name: dict[str, Table] = {}
+
+    def rank(self, table: Table) -> Rank:
+        """Where the table stands: parents before children, ties by name, the pinned ones first."""
+        found = self._ranks.get(table)
+        if found is None:
+            name = table.fullname
+            place = self._places.get(name)
+            found = Rank(2, _depth(table), name) if place is None else Rank(1, place, name)
+            self._ranks[table] = found
+            self._by_name.setdefault(name, table)
+        return found
+
+    def row(self, table: Table, key: tuple[Any, ...]) -> Resource:
+        """The row with this primary key, its values in the order of `table.primary_key`."""
+        return row(self.rank(table), key)
+
+    def table_of(self, resource: Resource) -> Table:
+        """The table of a row that `row` was asked for."""
+        return self._by_name[resource.rank.name]
+
+
+def key_columns(table: Table) -> tuple[Column[Any], ...]:
+    """The primary key's columns, in the table's own order."""
+    return tuple(table.primary_key.columns)
+
+
+def tables_of(mapper: Mapper[Any]) -> list[Table]:
+    """The tables that a mapped class is stored in, the base of an inheritance first."""
+    return [table for table in mapper.tables if isinstance(table, Table)]
+
+
+def _depth(table: Table) -> int:
+    parents = {
+        one.fullname: {key.column.table.fullname for key in one.foreign_keys if _resolves(key, one)}
+        for one in table.metadata.tables.values()
+    }
+    return depths(parents)[table.fullname]
+
+
+def _resolves(key: Any, table: Table) -> bool:
+    # A foreign key to a table that no model has is the database's own affair.
+    try:
+        return key.column is not None
+    except Exception:
+        return False

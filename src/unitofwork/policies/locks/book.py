@@ -1,0 +1,179 @@
+"""What a unit holds, and which further locks it may wait for (LOCKS rules R1, R2, R8, R9)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ...types import Place
+from .order import Rank, Resource
+
+
+class Strength(enum.IntEnum):
+    """PostgreSQL's row lock modes; a stronger one covers the weaker ones.
+
+    https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-ROWS
+    """
+
+    KEY_SHARE = 1
+    SHARE = 2
+    NO_KEY_UPDATE = 3
+    UPDATE = 4
+
+
+Wants = Mapping[Resource, Strength]
+
+
+class Position(NamedTuple):
+    """A place in the global order. Each row has two: its key (0), and after it the rest (1).
+
+    KEY SHARE takes the first for reading, NO KEY UPDATE the second for writing, SHARE and UPDATE
+    take both: that is PostgreSQL's table of conflicts.
+    """
+
+    rank: Rank
+    order: tuple[object, ...]
+    part: int
+
+
+#: Above everything.
+HIGHEST = Position(Rank(9, 0, ""), (), 1)
+
+
+class Held(NamedTuple):
+    """One lock in the book."""
+
+    strength: Strength
+    #: The user's line that took it.
+    place: Place | None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to do about a request, each part in the global order."""
+
+    #: Above everything held: these may be waited for.
+    in_order: dict[Resource, Strength] = field(default_factory=dict)
+    #: At or below something held, or an upgrade: these are tried without waiting.
+    late: dict[Resource, Strength] = field(default_factory=dict)
+
+
+class Book:
+    """The locks of one transaction.
+
+    `floor` tells the highest position that units around this one hold now; nothing up to it
+    may be waited for.
+    """
+
+    def __init__(self, floor: Callable[[], Position | None] | None = None) -> None:
+        self.held: dict[Resource, Held] = {}
+        #: Rows that this transaction has inserted: nobody else can see them, let alone wait.
+        self.inserted: set[Resource] = set()
+        #: Rows that it has written to, whose foreign keys are checked anew at the next write.
+        self.written: set[Resource] = set()
+        self.floor = floor
+        self._top: Position | None = None
+        self._undo: list[tuple[Resource, Held | None]] = []
+        self._inserted_log: list[Resource] = []
+        self._written_log: list[Resource] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.held)
+
+    @property
+    def top(self) -> Position | None:
+        """The highest position held, by this unit or around it; None: nothing."""
+        floor = self.floor() if self.floor is not None else None
+        return floor if self._top is None else max(self._top, floor or self._top)
+
+    def covers(self, resource: Resource, strength: Strength) -> bool:
+        """Whether the lock is held already."""
+        if resource in self.inserted:
+            return True
+        held = self.held.get(resource)
+        return held is not None and held.strength >= strength
+
+    def plan(self, wants: Wants) -> Plan:
+        """Sort what is not held yet into what may be waited for and what may not."""
+        plan, top = Plan(), self.top
+        for resource in sorted(wants):
+            strength = wants[resource]
+            if self.covers(resource, strength):
+                continue
+            above = top is None or lowest(resource, strength) > top
+            (plan.in_order if above else plan.late)[resource] = strength
+        return plan
+
+    def record(self, resource: Resource, strength: Strength, place: Place | None = None) -> None:
+        """Note a lock that the database has granted."""
+        held = self.held.get(resource)
+        if held is not None and held.strength >= strength:
+            return
+        self._undo.append((resource, held))
+        self.held[resource] = Held(strength, held.place if held else place)
+        position = _highest(resource, strength)
+        if self._top is None or position > self._top:
+            self._top = position
+
+    def record_inserted(self, resource: Resource) -> None:
+        """Note a row of one's own."""
+        # Deleted and inserted anew, it stays a row of one's own whatever is rolled back between.
+        if resource not in self.inserted:
+            self.inserted.add(resource)
+            self._inserted_log.append(resource)
+
+    def record_written(self, resource: Resource) -> None:
+        """Note that a row was written to."""
+        if resource not in self.written:
+            self.written.add(resource)
+            self._written_log.append(resource)
+
+    def mark(self) -> tuple[int, int, int]:
+        """A point to go back to: a savepoint."""
+        return len(self._undo), len(self._inserted_log), len(self._written_log)
+
+    def back_to(self, mark: tuple[int, int, int]) -> None:
+        """Forget what was locked and written since: ROLLBACK TO SAVEPOINT has released it."""
+        locks, inserted, written = mark
+        while len(self._undo) > locks:
+            resource, before = self._undo.pop()
+            if before is None:
+                del self.held[resource]
+            else:
+                self.held[resource] = before
+        self.inserted.difference_update(self._inserted_log[inserted:])
+        del self._inserted_log[inserted:]
+        self.written.difference_update(self._written_log[written:])
+        del self._written_log[written:]
+        positions = [_highest(resource, held.strength) for resource, held in self.held.items()]
+        self._top = max(positions, default=None)
+
+    def strengths(self) -> dict[Resource, Strength]:
+        """What is held, to be taken again by a further attempt."""
+        return {resource: held.strength for resource, held in self.held.items()}
+
+    def in_the_way(self, resource: Resource) -> Iterator[tuple[Resource, Held]]:
+        """What is held at or above `resource`, and so makes a request for it late."""
+        for other, held in self.held.items():
+            if _highest(other, held.strength) >= lowest(resource, Strength.KEY_SHARE):
+                yield other, held
+
+
+def lowest(resource: Resource, strength: Strength) -> Position:
+    """The first position that taking this lock could wait at."""
+    part = 1 if strength is Strength.NO_KEY_UPDATE else 0
+    return Position(resource.rank, resource.order, part)
+
+
+def _highest(resource: Resource, strength: Strength) -> Position:
+    part = 0 if strength is Strength.KEY_SHARE else 1
+    return Position(resource.rank, resource.order, part)
+
+
+def stronger(into: dict[Resource, Strength], wants: Wants) -> None:
+    """Add `wants` to a set, each resource at the strongest that was asked for."""
+    for resource, strength in wants.items():
+        if into.get(resource, 0) < strength:
+            into[resource] = strength

@@ -1,0 +1,137 @@
+"""The one order over everything that a unit can lock: names, then tables by rank, then keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import hashlib
+import math
+import uuid
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from ...errors import ConfigurationError
+
+
+class Rank(NamedTuple):
+    """Where a table stands among all tables. Compares by tier, then place, then name."""
+
+    #: 0 names, 1 tables in the pinned lock-order file, 2 all other tables.
+    tier: int
+    #: The line of the pinned file; of other tables how many foreign keys lead down to them.
+    place: int
+    #: The table with its schema.
+    name: str
+
+
+NAMES = Rank(0, 0, "")
+
+
+class Resource(NamedTuple):
+    """One row, or one name. Resources compare in the global order."""
+
+    rank: Rank
+    #: The key in a form that sorts the same in every process.
+    order: tuple[Any, ...]
+    #: The key's values as the database returned them (a name's as they were given).
+    key: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        what = self.rank.name if self.rank is not NAMES else "name"
+        return f"{what} {self.key[0] if len(self.key) == 1 else self.key!r}"
+
+
+def row(rank: Rank, key: tuple[Any, ...]) -> Resource:
+    """The row of a table with this primary key. Raises `ConfigurationError` for NaN."""
+    return Resource(rank, tuple(map(comparable, key)), key)
+
+
+def name(parts: tuple[Any, ...]) -> Resource:
+    """A name made of parts; its key on the server is a signed 64-bit hash, its place the same."""
+    if not parts:
+        raise ConfigurationError("A name to lock needs a part.", 'lock_name("invoices", 2026).')
+    text = repr([(type(part).__name__, str(part)) for part in parts])
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return Resource(NAMES, (int.from_bytes(digest, "big", signed=True),), parts)
+
+
+def comparable(value: Any) -> tuple[int, Any]:
+    """A form of a key's value that any other value's form can be compared with.
+
+    Sorted here and sent in that order, so that no collation of the server has a say:
+    text goes by code point, UUIDs as numbers, enums by label, NULL first. Raises
+    `ConfigurationError` for NaN, which has no place in an order.
+    """
+    match value:
+        case None:
+            return 0, 0
+        case enum.Enum():
+            return 2, value.name
+        case bool() | int():
+            return 1, int(value)
+        case float() | Decimal():
+            if value.is_nan() if isinstance(value, Decimal) else math.isnan(value):
+                raise ConfigurationError(
+                    "NaN was given as a key: it has no place in any order.", "use another key."
+                )
+            return 1, value
+        case str():
+            return 2, value
+        case bytes() | bytearray() | memoryview():
+            return 3, bytes(value)
+        case uuid.UUID():
+            return 4, value.int
+        case dt.datetime():
+            if value.tzinfo is None:
+                return 6, value
+            return 5, value.astimezone(dt.UTC).replace(tzinfo=None)
+        case dt.date():
+            return 7, value.toordinal()
+        case dt.timedelta():
+            return 8, value
+        case _:
+            # Any order will do that is the same in every process.
+            return 9, f"{type(value).__name__} {value}"
+
+
+def depths(parents: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """How deep each table is: 0 without parents, else one more than its deepest parent.
+
+    `parents`: the tables that each one's foreign keys point at. Tables in a circle of foreign
+    keys share a depth. A table's depth depends on its ancestors alone, so models that are
+    imported later move nothing.
+    """
+    known: dict[str, int] = {}
+    for component in _components(parents):
+        above = {parent for table in component for parent in parents.get(table, ())}
+        depth = max((known[parent] + 1 for parent in above - set(component)), default=0)
+        known.update(dict.fromkeys(component, depth))
+    return known
+
+
+def _components(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Tarjan's strongly connected components, each after all that it leads to."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            at = stack.index(node)
+            found.append(stack[at:])
+            del stack[at:]
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found

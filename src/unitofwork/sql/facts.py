@@ -1,0 +1,78 @@
+"""Facts of a server, whichever it is, and of a pooler before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from ..policies.sizing import PoolerFacts, ServerFacts
+from .facts_mysql import mysql_facts
+from .facts_pooler import console_facts, mode_by_behaviour, stands_between
+from .facts_postgresql import postgresql_facts
+from .facts_sqlite import sqlite_facts
+from .symptoms import sqlstate_of
+
+_READERS: dict[str, Callable[[Connection], ServerFacts]] = {
+    "postgresql": postgresql_facts,
+    "mysql": mysql_facts,
+    "mariadb": mysql_facts,
+    "sqlite": sqlite_facts,
+}
+#: Calls a function that blocks, without stopping an event loop.
+InThread = Callable[[Callable[[], PoolerFacts | None]], PoolerFacts | None]
+#: A prepared statement that is there already, or is missing.
+_MIXED_UP = ("42P05", "26000")
+#: Class 28, and a database that does not exist or may not be used.
+_DENIED = ("3D000", "42501")
+
+
+def server_facts(connection: Connection) -> ServerFacts | None:
+    """What this role may read; None for a database of which nothing is known."""
+    reader = _READERS.get(connection.dialect.name)
+    return None if reader is None else reader(connection)
+
+
+def pooler_facts(connection: Connection, in_thread: InThread) -> PoolerFacts | None:
+    """The pooler that the connection goes through; None where there is none."""
+    if connection.dialect.name != "postgresql" or not stands_between(connection):
+        return None
+    url: URL = connection.engine.url
+    found = in_thread(lambda: console_facts(url))
+    if found is not None:
+        return found
+    mode = mode_by_behaviour(connection)
+    return PoolerFacts(name="a pooler", mode=mode, known_from="behaviour")
+
+
+def is_mixed_up(error: BaseException) -> bool:
+    """Whether the error is that of prepared statements on a connection of somebody else's."""
+    return _state(error) in _MIXED_UP
+
+
+def has_no_transactions(error: BaseException) -> bool:
+    """Whether the error is PgBouncer's, in statement mode, at BEGIN.
+
+    It has this SQLSTATE for many things; its messages come in English only.
+    """
+    return _state(error) == "08P01" and "statement pooling mode" in str(error)
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether the server answered, and will refuse again."""
+    state = _state(error) or ""
+    return state.startswith("28") or state in _DENIED
+
+
+def _state(error: BaseException) -> str | None:
+    step: BaseException | None = error
+    seen: set[int] = set()
+    while step is not None and id(step) not in seen:
+        seen.add(id(step))
+        state = sqlstate_of(step)
+        if state is not None:
+            return state
+        step = (step.orig if isinstance(step, DBAPIError) else None) or step.__cause__
+    return None

@@ -1,0 +1,317 @@
+"""PostgreSQL's lock queries: rows of any tables, and names, locked in exactly the order asked."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Integer,
+    Interval,
+    Numeric,
+    Select,
+    String,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    extract,
+    func,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
+from sqlalchemy.types import CHAR, TypeEngine
+
+from ..policies.locks.book import Strength
+
+
+class Wait(enum.Enum):
+    """What to do about a row that somebody else has locked."""
+
+    BLOCK = "block"
+    NOWAIT = "nowait"
+    SKIP = "skip locked"
+
+
+class Step(NamedTuple):
+    """Rows of one table, or names (`table` None), to be locked at one strength."""
+
+    table: Table | None
+    strength: Strength
+
+
+#: For `Select.with_for_update`.
+FOR = {
+    Strength.KEY_SHARE: {"read": True, "key_share": True},
+    Strength.SHARE: {"read": True},
+    Strength.NO_KEY_UPDATE: {"key_share": True},
+    Strength.UPDATE: {},
+}
+
+#: Seconds; a request that must not wait gets them, because `FOR KEY SHARE NOWAIT` can wait for
+#: another transaction in heap_lock_updated_tuple_rec, and NOWAIT says nothing of table locks.
+GUARD = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The lock_timeout of one lock query, in seconds; None: leave it to the server.
+
+    `during`: while it waits; None: as it is. `after`: for what follows in the transaction;
+    None: four fifths of the server's deadlock_timeout, so that it comes before the detector.
+    `session`: the value that the session had at first, as the server wrote it.
+    """
+
+    during: float | None = None
+    after: float | None = None
+    session: str | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """For the statements of this module."""
+        during = None if self.during is None else f"{max(1, round(self.during * 1000))}ms"
+        after = None if self.after is None else max(1, round(self.after * 1000))
+        return {"during": during or self.session, "after": after, "session": self.session}
+
+
+class Answer(NamedTuple):
+    """What a lock query has found out."""
+
+    #: For each step the places, from 0, of the keys that are locked now.
+    locked: list[list[int]]
+    transaction_id: str
+    #: lock_timeout as it was before.
+    lock_timeout: str
+
+
+def answer(rows: Iterable[Any], steps: int) -> Answer:
+    """Read the result of `lock_statement`."""
+    locked: list[list[int]] = [[] for _ in range(steps)]
+    notes = {}
+    for step, place, note in rows:
+        if step < 0:
+            notes[step] = note
+        elif note != _REFUSED:
+            locked[step].append(place - 1)
+    return Answer(locked, notes[_XID], notes[_WAS])
+
+
+_XID, _WAS, _LIMIT = -1, -2, -3
+#: The answer of pg_try_advisory_xact_lock, as text.
+_REFUSED = "false"
+_ZERO: ColumnElement[Any] = literal_column("0")
+_LOCK_TIMEOUT: ColumnElement[Any] = literal_column("'lock_timeout'")
+
+
+@functools.lru_cache(maxsize=512)
+def lock_statement(steps: tuple[Step, ...], wait: Wait) -> Select[Any]:
+    """One statement that takes all steps, one after the other, each in the order of its arrays.
+
+    The order is forced by data flow: each step joins the count of all rows of the steps before
+    it, and a locking clause works above its ORDER BY. `rows_parameters` gives the arrays.
+    """
+    head = _head()
+    done = [select(func.count(head.c.now)).select_from(head).scalar_subquery()]
+    parts: list[Select[Any]] = []
+    for number, step in enumerate(steps):
+        locked = _step(number, step, wait, _sum(done))
+        parts.append(select(literal_column(str(number)), locked.c.place, locked.c.note))
+        done.append(select(func.count()).select_from(locked).scalar_subquery())
+    last = select(
+        literal_column(str(_XID)).label("step"),
+        _ZERO.label("place"),
+        cast(func.pg_current_xact_id(), Text).label("note"),
+    ).where(_sum(done) >= _ZERO)
+    was = select(literal_column(str(_WAS)), _ZERO, head.c.was)
+    limit = select(literal_column(str(_LIMIT)), _ZERO, _limit(head.c.was))
+    everything = union_all(last, was, limit.where(_sum(done) >= _ZERO), *parts).subquery()
+    return select(everything)
+
+
+def rows_parameters(
+    number: int, step: Step, keys: Sequence[tuple[Any, ...]]
+) -> dict[str, list[Any]]:
+    """The arrays of step `number`: one per key column; of names one of 64-bit numbers."""
+    width = 1 if step.table is None else len(key_columns(step.table))
+    return {f"k{number}_{column}": [key[column] for key in keys] for column in range(width)}
+
+
+def load_statement(table: Table, strength: Strength, wait: Wait) -> CTE:
+    """Rows of one table, locked in the order of the arrays of step 0, with all their columns.
+
+    Further columns: `uow_place`, the place of the key from 1; `uow_xid`; `uow_was`; `uow_limit`.
+    """
+    head = _head()
+    keys = _keys(0, table)
+    row = table.alias("uow_row")
+    gate = select(func.count(head.c.now)).select_from(head).scalar_subquery()
+    locked = (
+        select(*row.c, keys.c.place.label("uow_place"))
+        .select_from(keys.join(row, _same_key(table, row, keys)))
+        .where(gate >= _ZERO)
+        .order_by(keys.c.place)
+        .with_for_update(**_for(strength, wait), of=row)
+        .cte("uow_locked")
+        .prefix_with("MATERIALIZED")
+    )
+    return locked
+
+
+def facts(locked: CTE) -> list[ColumnElement[Any]]:
+    """Columns to select beside the rows of `load_statement`: place, transaction id, limits."""
+    first = locked.c.uow_place == select(func.min(locked.c.uow_place)).scalar_subquery()
+    was = select(_head().c.was).scalar_subquery()
+    return [
+        locked.c.uow_place,
+        case((first, cast(func.pg_current_xact_id(), Text)), else_=null()),
+        case((first, was), else_=null()),
+        case((first, _limit(was)), else_=null()),
+    ]
+
+
+@functools.cache
+def limit_statement() -> Select[Any]:
+    """Sets lock_timeout for the rest of the transaction, to `Limits.after`; tells what it was."""
+    was = select(func.current_setting(_LOCK_TIMEOUT).label("was")).offset(_ZERO).subquery("w")
+    return select(was.c.was, _limit(was.c.was))
+
+
+@functools.lru_cache(maxsize=512)
+def find_statement(table: Table) -> Select[Any]:
+    """The places of keys, and the keys as they are stored; locks nothing."""
+    keys = _keys(0, table)
+    row = table.alias("uow_row")
+    return (
+        select(keys.c.place, *(row.c[column.key] for column in key_columns(table)))
+        .select_from(keys.join(row, _same_key(table, row, keys)))
+        .order_by(keys.c.place)
+    )
+
+
+@functools.lru_cache(maxsize=512)
+def keys_select(table: Table) -> Select[Any]:
+    """The keys of the arrays of step 0, to compare with; locks nothing."""
+    keys = _keys(0, table)
+    return select(*(keys.c[f"c{number}"] for number in range(len(key_columns(table)))))
+
+
+def lock_tables(tables: Sequence[Table], quote: Any) -> str:
+    """LOCK TABLE that keeps out every other writer and locker, but no reader."""
+    names = ", ".join(quote(table) for table in tables)
+    return f"LOCK TABLE {names} IN EXCLUSIVE MODE"
+
+
+def key_columns(table: Table) -> tuple[Column[Any], ...]:
+    """The primary key's columns, in the table's own order."""
+    return tuple(table.primary_key.columns)
+
+
+def has_other_spellings(table: Table) -> bool:
+    """Whether unequal Python values can be the same key on the server.
+
+    `char(n)` pads, citext and nondeterministic collations fold.
+    """
+    return any(
+        isinstance(column.type, CHAR)
+        or type(column.type).__name__ == "CITEXT"
+        or getattr(column.type, "collation", None) is not None
+        for column in key_columns(table)
+    )
+
+
+@functools.cache
+def _head() -> CTE:
+    was = select(func.current_setting(_LOCK_TIMEOUT).label("was")).offset(_ZERO).subquery("w")
+    during = func.coalesce(cast(bindparam("during", type_=Text), Text), was.c.was)
+    now = func.set_config(_LOCK_TIMEOUT, during, literal_column("true"))
+    return select(was.c.was, now.label("now")).cte("uow_head").prefix_with("MATERIALIZED")
+
+
+def _limit(was: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Sets what holds for the rest of the transaction, never above what the session had."""
+    before = func.coalesce(cast(bindparam("session", type_=Text), Text), was)
+    detector = _milliseconds(
+        func.current_setting(literal_column("'deadlock_timeout'"))
+    ) * literal_column("0.8")
+    after = func.coalesce(cast(bindparam("after", type_=Integer), Numeric), detector)
+    limit = func.least(after, func.nullif(_milliseconds(before), _ZERO))
+    return func.set_config(_LOCK_TIMEOUT, cast(cast(limit, Integer), Text), literal_column("true"))
+
+
+def _milliseconds(setting: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(extract("epoch", cast(setting, Interval)), Numeric) * literal_column("1000")
+
+
+def _step(number: int, step: Step, wait: Wait, gate: ColumnElement[Any]) -> CTE:
+    keys = _keys(number, step.table)
+    if step.table is None:
+        take = func.pg_advisory_xact_lock if wait is Wait.BLOCK else func.pg_try_advisory_xact_lock
+        got = cast(take(keys.c.c0), Text)
+        names = select(keys.c.place, got.label("note")).where(gate >= _ZERO).order_by(keys.c.place)
+        return names.cte(f"uow_l{number}").prefix_with("MATERIALIZED")
+    row = step.table.alias(f"uow_t{number}")
+    rows = (
+        select(keys.c.place, cast(null(), Text).label("note"))
+        .select_from(keys.join(row, _same_key(step.table, row, keys)))
+        .where(gate >= _ZERO)
+        .order_by(keys.c.place)
+        .with_for_update(**_for(step.strength, wait), of=row)
+    )
+    return rows.cte(f"uow_l{number}").prefix_with("MATERIALIZED")
+
+
+def _keys(number: int, table: Table | None) -> TableValuedAlias:
+    types = [BigInteger()] if table is None else [_element(c.type) for c in key_columns(table)]
+    arrays = [
+        cast(bindparam(f"k{number}_{column}", type_=ARRAY(kind)), ARRAY(kind))
+        for column, kind in enumerate(types)
+    ]
+    columns = [Column(f"c{column}", kind) for column, kind in enumerate(types)]
+    valued = func.unnest(*arrays).table_valued(*columns, with_ordinality="place")
+    return valued.render_derived(name=f"uow_k{number}")
+
+
+def _element(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    # A cast to the column's own varchar(n) or numeric(p, s) would cut what can't be stored to
+    # something that can: another key.
+    if type(kind) in (String, Text) or (type(kind).__name__ == "VARCHAR"):
+        return Text()
+    if type(kind) is Numeric:
+        return Numeric()
+    return kind
+
+
+def _same_key(table: Table, row: FromClause, keys: TableValuedAlias) -> ColumnElement[bool]:
+    return and_(
+        *(
+            row.c[column.key] == keys.c[f"c{number}"]
+            for number, column in enumerate(key_columns(table))
+        )
+    )
+
+
+def _for(strength: Strength, wait: Wait) -> Mapping[str, Any]:
+    return {
+        **FOR[strength],
+        "nowait": wait is Wait.NOWAIT,
+        "skip_locked": wait is Wait.SKIP,
+    }
+
+
+def _sum(counts: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
+    total = counts[0]
+    for count in counts[1:]:
+        total = total + count
+    return total

@@ -1,0 +1,58 @@
+"""What the server tells about a wait that it has ended: the table, and both sides of a deadlock."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from sqlalchemy import exc
+
+
+class Telling(NamedTuple):
+    """The further parts of a PostgreSQL error."""
+
+    detail: str | None
+    hint: str | None
+    context: str | None
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in self if part)
+
+
+_NOTHING = Telling(None, None, None)
+#: while updating tuple (0,1) in relation "stat": in any language a pair of numbers and a quoted name.
+_TUPLE = re.compile(r"\(\d+,\d+\)")
+_NAME = re.compile(r"[\"«„“「](.+?)[\"»“”」]")
+
+
+def telling_of(error: BaseException) -> Telling:
+    """What the server said beside its message, through SQLAlchemy's and the driver's wrappers."""
+    seen: set[int] = set()
+    step: BaseException | None = error
+    while step is not None and id(step) not in seen:
+        seen.add(id(step))
+        found = _telling_of_one(step)
+        if found is not _NOTHING:
+            return found
+        inner = step.orig if isinstance(step, exc.StatementError) else None
+        step = inner or step.__cause__
+    return _NOTHING
+
+
+def place_of_wait(error: BaseException) -> str | None:
+    """The table whose row was waited for, as far as the server names it."""
+    context = telling_of(error).context
+    # The innermost call comes first: a foreign key's check inside of the statement.
+    line = context.partition("\n")[0] if context else ""
+    found = _NAME.search(line) if _TUPLE.search(line) else None
+    return found.group(1) if found else None
+
+
+def _telling_of_one(error: BaseException) -> Telling:
+    diagnosis: Any = getattr(error, "diag", None)  # psycopg's
+    if getattr(diagnosis, "sqlstate", None):
+        return Telling(diagnosis.message_detail, diagnosis.message_hint, diagnosis.context)
+    if type(error).__module__.partition(".")[0] == "asyncpg":
+        values = (getattr(error, name, None) for name in Telling._fields)
+        return Telling(*(value if isinstance(value, str) else None for value in values))
+    return _NOTHING

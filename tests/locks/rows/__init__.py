@@ -1,0 +1,1 @@
+"""`tx.lock` and its kin on real servers."""

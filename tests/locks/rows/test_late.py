@@ -1,0 +1,305 @@
+"""Late requests never wait: they are refused, and the unit starts again with what it learnt."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select, text
+from tests.contract.face import Face, both, result
+
+from unitofwork import LateLockError, UnsavedWorkError
+from unitofwork.core.attempts import Story
+from unitofwork.policies.retrying import RetryPolicy
+
+from .model import Account
+from .test_rows import accounts, is_locked, wait_for_waiter
+
+
+def hold(holder: Connection, *ids: int, how: str = "UPDATE") -> None:
+    listed = ", ".join(map(str, ids))
+    holder.execute(text(f"SELECT 1 FROM lock_account WHERE id IN ({listed}) FOR {how}"))
+
+
+async def test_a_late_request_is_refused_at_once(face: Face, holder: Connection) -> None:
+    """In a plain block the error names the rows, and the line that took the earlier lock."""
+    await accounts(face)
+    hold(holder, 1)
+    with pytest.raises(LateLockError, match=r"account 1(.|\n)*account 2, locked at") as caught:
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 2))
+            await result(tx.lock(Account, 1))
+    assert caught.value.wanted == ("lock_account 1",)
+    assert caught.value.held == ("lock_account 2",)
+    assert "test_late.py" in str(caught.value)
+    holder.rollback()
+
+
+async def test_a_late_request_that_is_free_is_granted(face: Face, holder: Connection) -> None:
+    """Nothing has to wait, so nothing can go wrong."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        await result(tx.lock(Account, 2))
+        await result(tx.lock(Account, 1))
+        assert is_locked(holder, "lock_account", "id = 1")
+
+
+async def test_an_upgrade_never_waits(face: Face, holder: Connection) -> None:
+    """Two that share a row and both want to write it would wait for each other."""
+    await accounts(face)
+    hold(holder, 1, how="SHARE")
+    with pytest.raises(LateLockError):
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 1, strength="share"))
+            await result(tx.lock(Account, 1))
+    holder.rollback()
+
+
+async def test_the_next_attempt_locks_all_in_order(face: Face, holder: Connection) -> None:
+    """A retried unit takes part in the order by itself: two attempts, and the second one waits."""
+    await accounts(face)
+    hold(holder, 1)
+    seen: list[int] = []
+
+    async def work(tx: Any) -> None:
+        seen.append(tx.attempt)
+        await result(tx.lock(Account, 2))
+        await result(tx.lock(Account, 1))
+
+    async def child() -> None:
+        await result(face.uow.run(as_function(face, work)))
+
+    running = face.start(child)
+    await wait_for_waiter(face)
+    assert not is_locked_by_others(holder, 2)
+    holder.rollback()
+    await face.join(running)
+    assert seen == [1, 2]
+
+
+def as_function(face: Face, work: Any) -> Any:
+    """What `run` takes: a function of the face's colour."""
+    from tests.contract.face import drive
+
+    if face.is_async:
+        return work
+    return lambda tx: drive(work(tx))
+
+
+def is_locked_by_others(holder: Connection, key: int) -> bool:
+    """Asked in the holder's own transaction, which must not end."""
+    with holder.begin_nested() as savepoint:
+        found = holder.scalar(
+            text(f"SELECT count(*) FROM lock_account WHERE id = {key}"),
+        )
+        skipped = holder.execute(
+            text(f"SELECT 1 FROM lock_account WHERE id = {key} FOR UPDATE SKIP LOCKED")
+        ).all()
+        savepoint.rollback()
+    return found == 1 and not skipped
+
+
+async def test_a_savepoint_forgets_what_its_rollback_released(
+    face: Face, holder: Connection
+) -> None:
+    """The server releases them, so they must be locked again before they are written."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        await result(tx.lock(Account, 0))
+        with pytest.raises(KeyError):
+            async with both(tx.savepoint()):
+                await result(tx.lock(Account, 3))
+                raise KeyError
+        assert [each.key for each in tx.unit.book.held] == [(0,)]
+        assert not is_locked(holder, "lock_account", "id = 3")
+        hold(holder, 3)
+        with pytest.raises(Exception, match="lock timeout"):
+            await result(tx.lock(Account, 3, timeout=0.05))
+        holder.rollback()
+        tx.set_rollback_only()
+
+
+async def test_an_absent_row_is_not_held(face: Face) -> None:
+    """It was asked for and not found; whoever creates it meanwhile owns it."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        rows = await result(tx.lock_where(select(Account).where(Account.id.in_([1, 50]))))
+        assert len(rows) == 1
+        assert [each.key for each in tx.unit.book.held] == [(1,)]
+
+
+async def test_after_some_refusals_all_others_are_kept_out(
+    face: Face, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The serial mode: the tables are locked, so that no further row of them can be refused."""
+    await accounts(face)
+    refused = 0
+
+    async def work(tx: Any) -> None:
+        nonlocal refused
+        await result(tx.lock(Account, 1))
+        if tx.attempt <= 4:
+            refused += 1
+            raise LateLockError("as if refused", "")
+
+    statements.clear()
+    await result(face.uow.run(as_function(face, work)))
+    assert refused == 4
+    tables = [one for one in statements if one.startswith("LOCK TABLE")]
+    assert tables == ["LOCK TABLE lock_account IN EXCLUSIVE MODE"]
+
+
+async def test_an_inner_unit_must_not_wait_below_the_outer_one(
+    face: Face, holder: Connection
+) -> None:
+    """Its own transaction has nothing locked, but the outer unit can't end before it."""
+    await accounts(face)
+    hold(holder, 1)
+    async with both(face.uow(connections=2)) as outer:
+        await result(outer.lock(Account, 2))
+        with pytest.raises(LateLockError):
+            async with both(face.uow(propagation="requires_new")) as tx:
+                await result(tx.lock(Account, 1))
+        async with both(face.uow(propagation="requires_new")) as tx:
+            await result(tx.lock(Account, 3))
+        with pytest.raises(LateLockError):  # the outer unit's own row would be waited for ever
+            async with both(face.uow(propagation="requires_new")) as tx:
+                await result(tx.lock(Account, 2))
+    holder.rollback()
+
+
+async def test_two_engines_have_an_order_too(face: Face, holder: Connection) -> None:
+    """A unit of an earlier engine inside of one of a later engine never waits for a row."""
+    await accounts(face)
+    first, second = face.uow, face.make(pool_size=2)
+    hold(holder, 1)
+    with pytest.raises(LateLockError):
+        async with both(second()) as outer:
+            await result(outer.lock(Account, 0))
+            async with both(first()) as tx:
+                await result(tx.lock(Account, 1))
+    holder.rollback()
+
+
+async def test_locks_are_taken_again_after_a_release(face: Face, holder: Connection) -> None:
+    """`relock=True`: what was held before is held again before anything else; else it is not."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        first = await result(tx.lock(Account, 1))
+        await result(tx.lock(Account, 3))
+        first.balance = 4
+        with pytest.raises(UnsavedWorkError, match="locked: lock_account 1"):
+            await result(tx.release())
+        async with both(tx.released(commit=True, relock=True)):
+            assert not is_locked(holder, "lock_account", "id = 1")
+        assert is_locked(holder, "lock_account", "id = 1")
+        assert is_locked(holder, "lock_account", "id = 3")
+        async with both(tx.released(commit=True)):
+            pass
+        assert not tx.unit.book
+
+
+async def test_names_come_before_rows(face: Face, holder: Connection) -> None:
+    """A name after a row is late: it is tried, and refused where another one has it."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        await result(tx.lock_name("a"))
+        (held,) = tx.unit.book.held
+    holder.execute(text(f"SELECT pg_advisory_xact_lock({held.order[0]})"))
+    with pytest.raises(LateLockError, match="name 'a'"):
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 1))
+            await result(tx.lock_name("b"))
+            await result(tx.lock_name("a"))
+    holder.rollback()
+
+
+async def test_a_refusal_is_not_waited_for(face: Face) -> None:
+    """The next attempt waits in line for the locks themselves; a back-off would only add to it."""
+    from unitofwork.core.retried import arrangement
+
+    story = Story(RetryPolicy(wait_initial=100, wait_max=100))
+    story.failed.append((LateLockError("", ""), 0.0))  # type: ignore[arg-type]
+    story.failed[-1] = type("A", (), {"error": LateLockError("", "")})()
+    assert arrangement(story)["wait"](None) == 0.0
+
+
+async def test_hot_rows_asked_for_late(face: Face) -> None:
+    """Transfers that lock one row after the other: nothing deadlocks, at most two attempts."""
+    await accounts(face, 4)
+    uow = face.make(pool_size=4)
+    attempts: list[int] = []
+
+    def transfer(first: int, second: int) -> Any:
+        async def work(tx: Any) -> None:
+            one = await result(tx.lock(Account, first))
+            other = await result(tx.lock(Account, second))
+            one.balance -= 1
+            other.balance += 1
+            attempts.append(tx.attempt)
+
+        async def child() -> None:
+            await result(uow.run(as_function(face, work)))
+
+        return child
+
+    before = deadlocks(face)
+    pairs = [(one, other) for one in range(4) for other in range(4) if one != other] * 4
+    children = [face.start(transfer(*pair)) for pair in pairs]
+    for child in children:
+        await face.join(child)
+    assert len(attempts) == len(pairs)
+    assert max(attempts) <= 2
+    assert deadlocks(face) == before
+    assert face.aside("SELECT sum(balance) FROM lock_account") == [(0,)]
+
+
+def deadlocks(face: Face) -> int:
+    """As far as the server has counted them; sessions report when they end, or after a second."""
+    face.aside("SELECT pg_stat_force_next_flush()")
+    ((count,),) = face.aside("SELECT sum(deadlocks)::int FROM pg_stat_database")
+    return int(count)
+
+
+async def test_the_wait_after_a_lock_is_short(face: Face) -> None:
+    """The tripwire: a write whose locks were taken has nothing to wait for."""
+    await accounts(face)
+    uow = face.uow
+    show = text("SHOW lock_timeout")
+
+    async def work(tx: Any) -> list[str]:
+        found = [await result(tx.scalar(show))]
+        await result(tx.lock(Account, 1))
+        found.append(await result(tx.scalar(show)))
+        await result(tx.lock(Account, 2))
+        found.append(await result(tx.scalar(show)))
+        return found
+
+    assert await result(uow.run(as_function(face, work))) == ["4s", "10ms", "10ms"]
+    async with both(uow()) as tx:  # nobody would run it again: just before the detector
+        await result(tx.lock(Account, 1))
+        assert await result(tx.scalar(show)) == "160ms"
+    async with both(uow(lock_timeout=0.05)) as tx:
+        await result(tx.lock(Account, 1))
+        assert await result(tx.scalar(show)) == "50ms"
+
+
+async def test_a_wait_in_order_has_its_patience_back(face: Face, holder: Connection) -> None:
+    """The short limit that an earlier lock has left does not hold for the next one."""
+    await accounts(face)
+    hold(holder, 2)
+
+    async def work(tx: Any) -> int:
+        await result(tx.lock(Account, 1))
+        account = await result(tx.lock(Account, 2))
+        return int(account.id + tx.attempt)
+
+    async def child() -> int:
+        return int(await result(face.uow.run(as_function(face, work))))
+
+    running = face.start(child)
+    await wait_for_waiter(face)
+    await asyncio.sleep(0.3)
+    holder.rollback()
+    assert await face.join(running) == 3

@@ -1,0 +1,75 @@
+"""`lock_names`: names that are taken before anything else, above READ COMMITTED before BEGIN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from tests.contract.face import Face, both, result
+
+from unitofwork import PropagationError
+from unitofwork.policies.locks.order import name
+
+from .model import Account
+from .test_late import as_function
+from .test_rows import accounts
+
+HELD = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+async def test_they_are_held_to_the_end(face: Face, isolation: str) -> None:
+    """In every isolation level; and the connection goes back without them."""
+    async with both(face.uow(isolation=isolation, lock_names=["a", ("b", 1)])) as tx:
+        assert await result(tx.scalar(text("SHOW transaction_isolation"))) == isolation.lower()
+        assert face.aside(HELD) == [(2,)]
+        assert sorted(each.key for each in tx.unit.book.held) == [("a",), ("b", 1)]
+    assert face.aside(HELD) == [(0,)]
+    with pytest.raises(KeyError):
+        async with both(face.uow(isolation=isolation, lock_names=["a"])) as tx:
+            await result(tx.scalar(text("SELECT 1")))
+            raise KeyError
+    assert face.aside(HELD) == [(0,)]
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_no_serialization_failures(face: Face, isolation: str) -> None:
+    """Who waits for a name has no snapshot yet, so that what it waited for is no surprise."""
+    await accounts(face, 1)
+    uow = face.make(pool_size=4)
+    attempts: list[int] = []
+
+    async def work(tx: Any) -> None:
+        account = await result(tx.get(Account, 0))
+        account.balance += 1
+        attempts.append(tx.attempt)
+
+    async def child() -> None:
+        options = {"isolation": isolation, "lock_names": [("account", 0)]}
+        await result(uow.run(as_function(face, work), **options))
+
+    children = [face.start(child) for _ in range(30)]
+    for one in children:
+        await face.join(one)
+    assert attempts == [1] * 30
+    assert face.aside("SELECT balance FROM lock_account") == [(30,)]
+
+
+async def test_a_joined_block_can_t_ask_for_more(face: Face) -> None:
+    """It begins after the first statement; the outer unit's own names are fine."""
+    async with both(face.uow(lock_names=["a"])):
+        async with both(face.uow(lock_names=["a"])):
+            pass
+        with pytest.raises(PropagationError, match="lock_names"):
+            async with both(face.uow(lock_names=["b"])):
+                pass
+
+
+async def test_the_same_name_is_the_same_lock(face: Face, holder: Connection) -> None:
+    """However it is taken."""
+    async with both(face.uow(isolation="SERIALIZABLE", lock_names=["a"])) as tx:
+        await result(tx.scalar(text("SELECT 1")))
+        (key,) = name(("a",)).order
+        assert holder.scalar(text(f"SELECT pg_try_advisory_xact_lock({key})")) is False
+        holder.rollback()

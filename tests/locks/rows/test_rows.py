@@ -1,0 +1,296 @@
+"""Loading and locking rows: fresh, complete, sorted on the way, in the caller's order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, exc, select, text
+from tests.contract.face import Face, both, result
+
+from unitofwork import ConfigurationError, RowNotFoundError, UnsavedWorkError
+
+from .model import KEYS, Account, Base, Engineer, Entry, made
+
+
+async def add(face: Face, *rows: Base) -> None:
+    async with both(face.uow()) as tx:
+        tx.add_all(rows)
+
+
+async def accounts(face: Face, count: int = 5) -> None:
+    await add(face, *(Account(id=number, owner="me") for number in range(count)))
+
+
+def is_locked(holder: Connection, table: str, where: str, how: str = "NO KEY UPDATE") -> bool:
+    """Whether another transaction has the row locked."""
+    try:
+        holder.execute(text(f"SELECT 1 FROM {table} WHERE {where} FOR {how} NOWAIT"))
+    except exc.OperationalError:
+        return True
+    finally:
+        holder.rollback()
+    return False
+
+
+async def test_a_row_that_was_read_before_comes_fresh(face: Face) -> None:
+    """The identity map has an old copy, which the lock overwrites: no update from stale values."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        account = await result(tx.get(Account, 1))
+        face.aside("UPDATE lock_account SET balance = 7 WHERE id = 1")
+        assert account.balance == 0
+        assert await result(tx.lock(Account, 1)) is account
+        assert account.balance == 7
+
+
+@pytest.mark.parametrize("entity", KEYS, ids=lambda entity: entity.__name__)
+async def test_any_key(face: Face, entity: type[Any]) -> None:
+    """Keys of every type are found, in the order asked, and locked in the global one."""
+    keys = KEYS[entity]
+    await add(face, *(made(entity, key) for key in keys))
+    async with both(face.uow()) as tx:
+        asked = [*reversed(keys), keys[0]]
+        rows = await result(tx.lock_many(entity, asked))
+        again = [await result(tx.get(entity, key)) for key in asked]
+        if entity.__name__ != "ByChar":  # whose stored key has its padding
+            assert rows == again
+        assert len(rows) == len(asked)
+        assert rows[-1] is rows[-2]
+        held = list(tx.unit.book.held)
+        assert len(held) == len(keys) * len(entity.__mapper__.tables)
+        assert held == sorted(held)
+        for row in rows:
+            row.n = 3 if entity is not Account else 0
+        face_rows = len(rows)
+    assert face_rows == len(keys) + 1
+
+
+async def test_one_round_trip(face: Face, statements: list[str]) -> None:
+    """Loading and locking many rows of one table is one statement."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        statements.clear()
+        await result(tx.lock_many(Account, [4, 0, 2]))
+        assert len(statements) == 1
+
+
+async def test_ten_thousand_keys(face: Face, statements: list[str]) -> None:
+    """A call takes as many keys as one likes."""
+    face.aside("INSERT INTO lock_account SELECT n, '', 0 FROM generate_series(1, 10000) n")
+    async with both(face.uow()) as tx:
+        statements.clear()
+        rows = await result(tx.lock_many(Account, range(10_000, 0, -1)))
+        assert [row.id for row in rows] == list(range(10_000, 0, -1))
+        assert len(statements) == 1
+
+
+async def test_what_is_missing_is_listed(face: Face) -> None:
+    """All of it, by class and key; and what was found is locked all the same."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        with pytest.raises(RowNotFoundError, match="Account 77") as caught:
+            await result(tx.lock_many(Account, [1, 77, 2, 99]))
+        assert caught.value.missing == (("Account", 77), ("Account", 99))
+        with pytest.raises(RowNotFoundError):
+            await result(tx.lock(Account, 77))
+
+
+async def test_several_classes(face: Face) -> None:
+    """Parents before children, whatever the order of asking."""
+    await add(face, Account(id=1), Account(id=2))
+    await add(face, Entry(id=1, account_id=1))
+    async with both(face.uow()) as tx:
+        found = await result(tx.lock_across({Entry: [1], Account: [2, 1]}))
+        assert [row.id for row in found[Account]] == [2, 1]
+        assert [row.id for row in found[Entry]] == [1]
+        assert [each.rank.name for each in tx.unit.book.held] == [
+            "lock_account",
+            "lock_account",
+            "lock_entry",
+        ]
+
+
+async def test_both_rows_of_an_inheritance_are_locked(face: Face, holder: Connection) -> None:
+    """The base table's row and the sub-table's."""
+    await add(face, Engineer(id=1))
+    async with both(face.uow()) as tx:
+        await result(tx.lock(Engineer, 1))
+        assert is_locked(holder, "lock_person", "id = 1")
+        assert is_locked(holder, "lock_engineer", "id = 1")
+
+
+async def test_the_default_strength_lets_children_be_inserted(face: Face) -> None:
+    """A foreign key's check does not wait for it; for strength "update" it does."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        await result(tx.lock(Account, 1))
+        face.aside("SET lock_timeout = 300; INSERT INTO lock_entry VALUES (1, 1); RESET ALL")
+        await result(tx.lock(Account, 2, strength="update"))
+        with pytest.raises(Exception, match="lock timeout"):
+            face.aside("SET lock_timeout = 300; INSERT INTO lock_entry VALUES (2, 2)")
+        face.aside("RESET lock_timeout")
+
+
+async def test_share_locks_are_shared(face: Face, holder: Connection) -> None:
+    """Two may hold one; a writer waits for both."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        await result(tx.lock(Account, 1, strength="share"))
+        assert not is_locked(holder, "lock_account", "id = 1", "SHARE")
+        assert is_locked(holder, "lock_account", "id = 1")
+
+
+async def test_nowait_is_the_databases_own_error(face: Face, holder: Connection) -> None:
+    """At once, SQLSTATE 55P03."""
+    await accounts(face)
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
+    with pytest.raises(exc.DBAPIError, match="could not obtain lock"):
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 1, nowait=True))
+    holder.rollback()
+
+
+async def test_a_timeout_of_the_call(face: Face, holder: Connection) -> None:
+    """It bounds the wait of this call, not of the next one."""
+    await accounts(face)
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
+    with pytest.raises(exc.DBAPIError, match="lock timeout"):
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 0, timeout=0.05))
+            await result(tx.lock(Account, 1, timeout=0.05))
+    holder.rollback()
+
+
+async def test_locked_rows_are_passed_over(face: Face, holder: Connection) -> None:
+    """`skip_locked`: the others come in the order asked, and waits for none."""
+    await accounts(face)
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id IN (1, 3) FOR UPDATE"))
+    async with both(face.uow()) as tx:
+        rows = await result(tx.lock_many(Account, [4, 3, 2, 1], skip_locked=True))
+        assert [row.id for row in rows] == [4, 2]
+        with pytest.raises(RowNotFoundError, match="locked by another"):
+            await result(tx.lock(Account, 3, skip_locked=True))
+    holder.rollback()
+
+
+async def test_changes_that_are_not_flushed_are_not_overwritten(face: Face) -> None:
+    """An error says so; after a flush the lock goes through and has the unit's own values."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        account = await result(tx.get(Account, 1))
+        account.balance = 5
+        with pytest.raises(UnsavedWorkError, match="Account"):
+            await result(tx.lock(Account, 1))
+        assert account.balance == 5
+        await result(tx.lock(Account, 2))
+        await result(tx.flush())
+        await result(tx.lock(Account, 1))
+        assert account.balance == 5
+    assert face.aside("SELECT balance FROM lock_account WHERE id = 1") == [(5,)]
+
+
+async def test_a_select_is_locked_as_it_matches(face: Face, holder: Connection) -> None:
+    """A row that stops matching while it is waited for is left out; the order is the select's."""
+    await accounts(face)
+    holder.execute(text("UPDATE lock_account SET owner = 'you' WHERE id = 2"))
+
+    async def work() -> list[int]:
+        async with both(face.uow()) as tx:
+            mine = select(Account).where(Account.owner == "me").order_by(Account.id.desc())
+            return [row.id for row in await result(tx.lock_where(mine))]
+
+    child = face.start(work)
+    assert face.probe is not None
+    await wait_for_waiter(face)
+    holder.commit()
+    assert await face.join(child) == [4, 3, 1, 0]
+
+
+async def wait_for_waiter(face: Face) -> None:
+    """Until the server has a session that waits for a lock."""
+    for _ in range(500):
+        if face.aside("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")
+
+
+async def test_a_queue(face: Face, holder: Connection) -> None:
+    """`lock_where(..., skip_locked=True)` gives each worker other rows, up to its limit."""
+    await accounts(face)
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id < 2 FOR UPDATE"))
+    async with both(face.uow()) as tx:
+        jobs = select(Account).order_by(Account.id).limit(2)
+        assert [row.id for row in await result(tx.lock_where(jobs, skip_locked=True))] == [2, 3]
+        assert len(tx.unit.book.held) == 2
+    holder.rollback()
+
+
+async def test_names(face: Face, holder: Connection) -> None:
+    """A name is held to the end of the unit; another name is free."""
+    async with both(face.uow()) as tx:
+        await result(tx.lock_name("invoices", 2026))
+        async with (
+            both(face.uow(propagation="requires_new", connections=2))
+            if False
+            else both(face.uow()) as same
+        ):
+            await result(same.lock_name("invoices", 2026))
+        (held,) = tx.unit.book.held
+        (key,) = held.order
+        free = holder.scalar(text(f"SELECT pg_try_advisory_xact_lock({key})"))
+        assert free is False
+        holder.rollback()
+    assert holder.scalar(text(f"SELECT pg_try_advisory_xact_lock({key})")) is True
+    holder.rollback()
+
+
+async def test_the_transaction_id_rides_along(face: Face) -> None:
+    """A unit that has locked knows its id, so that a lost COMMIT can be settled."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        await result(tx.lock(Account, 1))
+        known = tx.unit.transaction_id
+        asked = await result(tx.scalar(text("SELECT pg_current_xact_id()::text")))
+        assert known == asked
+
+
+@pytest.mark.parametrize(
+    ("entity", "key", "options"),
+    [
+        (Account, (1, 2), {}),
+        (Account, None, {}),
+        (Account, 1, {"strength": "heavy"}),
+        (Account, 1, {"nowait": True, "skip_locked": True}),
+        (Account, 1, {"nowait": True, "timeout": 1.0}),
+        (Account, 1, {"timeout": 0}),
+        (object, 1, {}),
+        ("Account", 1, {}),
+    ],
+)
+async def test_bad_input(face: Face, entity: Any, key: Any, options: dict[str, Any]) -> None:
+    """It is refused before any I/O, and the unit goes on."""
+    async with both(face.uow()) as tx:
+        with pytest.raises(ConfigurationError):
+            await result(tx.lock(entity, key, **options))
+        assert tx.unit.connection is None
+        assert await result(tx.scalar(text("SELECT 1"))) == 1
+
+
+async def test_only_a_select_of_a_class(face: Face) -> None:
+    """What `lock_where` can't lock is refused."""
+    async with both(face.uow()) as tx:
+        for statement in (select(Account.id), select(Account, Entry), text("SELECT 1")):
+            with pytest.raises(ConfigurationError, match="one mapped class"):
+                await result(tx.lock_where(statement))
+
+
+async def test_a_plain_read_locks_nothing(face: Face, holder: Connection) -> None:
+    """And the book stays empty."""
+    await accounts(face)
+    async with both(face.uow()) as tx:
+        await result(tx.get(Account, 1))
+        assert not tx.unit.book
+        assert not is_locked(holder, "lock_account", "id = 1", "UPDATE")

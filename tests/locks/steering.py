@@ -1,0 +1,248 @@
+"""Transactions that are led into each other step by step: a deadlock by plan, not by luck."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from sqlalchemy import create_engine, event
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
+from tests.pool.pool_face import PoolFace, both, result
+
+from unitofwork import AsyncUnitOfWork, RetryPolicy, UnitOfWork
+
+#: The work of one transaction: plain sync code, on a session or a unit's `tx`.
+Body = Callable[[Any, "Party"], Any]
+#: Who is at work here; it goes with the task or thread.
+PARTY: contextvars.ContextVar[Party | None] = contextvars.ContextVar("party", default=None)
+#: What takes longer is taken for a hang, in seconds; the server's deadlock_timeout is 0.2.
+PATIENCE = 10.0
+POLICY = RetryPolicy(attempts=8, wait_initial=0.001, wait_max=0.01)
+
+
+class Party:
+    """One transaction of a test, and where it stands."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.attempts = 0
+        self.ended = False
+        self._arrived = 0
+        self._writes_to_meet = 0
+
+    def meet(self) -> None:
+        """Wait until each other party is here too, waits for a lock, or is over.
+
+        Only a first attempt meets: a further one finds nobody to wait for.
+        """
+        self._arrived += 1
+        others = [party for party in self.stage.parties if party is not self]
+        self.stage.until(
+            lambda: (
+                sum(party._comes(self._arrived) for party in others) <= self.stage.blocked()
+                if self.attempts == 1
+                else True
+            )
+        )
+
+    def meet_after_write(self, number: int = 1) -> None:
+        """Meet the others when this transaction has sent its next INSERT, UPDATE or DELETE."""
+        self._writes_to_meet = number
+
+    def when_other_waits(self) -> None:
+        """Go on when another party waits for a lock, or is over."""
+        others = [party for party in self.stage.parties if party is not self]
+        self.stage.until(
+            lambda: (
+                self.attempts > 1
+                or self.stage.blocked() > 0
+                or any(party.ended for party in others)
+            )
+        )
+
+    def others_ended(self) -> bool:
+        """Whether another party is over."""
+        return any(party.ended for party in self.stage.parties if party is not self)
+
+    def wrote(self, statement: str) -> None:
+        """A statement of this party was sent."""
+        if self._writes_to_meet and statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            self._writes_to_meet -= 1
+            if not self._writes_to_meet:
+                self.meet()
+
+    def _comes(self, point: int) -> bool:
+        return not self.ended and self.attempts <= 1 and self._arrived < point
+
+
+@dataclass(kw_only=True)
+class Ended:
+    """How it ended: per party what its body returned, or its error."""
+
+    results: list[Any] = field(default_factory=list)
+    attempts: list[int] = field(default_factory=list)
+    #: That the server has resolved meanwhile.
+    deadlocks: int = 0
+
+    @property
+    def errors(self) -> list[BaseException]:
+        return [each for each in self.results if isinstance(each, BaseException)]
+
+    def check_deadlock(self) -> None:
+        """One was the victim of a deadlock, the others have committed."""
+        assert self.deadlocks == 1, self
+        assert len(self.errors) == 1, self
+        assert sqlstate(self.errors[0]) == "40P01", self
+
+    def check_well(self) -> None:
+        """All have committed, and there was no deadlock on the way."""
+        assert not self.errors, self
+        assert self.deadlocks == 0, self
+
+
+class Stage:
+    """A driver and its face; runs the bodies of a test at the same time."""
+
+    def __init__(self, face: PoolFace) -> None:
+        assert face.probe is not None
+        self.face = face
+        self.probe = face.probe
+        self.parties: list[Party] = []
+
+    def blocked(self) -> int:
+        """How many sessions wait for a lock."""
+        return len(self.probe.blocked())
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait, in a body, until the condition holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "the parties don't meet"
+            if self.face.is_async:
+                await_only(asyncio.sleep(0.002))
+            else:
+                time.sleep(0.002)
+
+    def engine(self, **options: Any) -> Any:
+        """A plain engine of SQLAlchemy's."""
+        make: Any = create_async_engine if self.face.is_async else create_engine
+        engine = self.face._hygiene.watch(make(self.face.url, **options))
+        event.listen(
+            engine.sync_engine if self.face.is_async else engine,
+            "after_cursor_execute",
+            _sent,
+        )
+        return engine
+
+    async def plain(self, *bodies: Body, gate: str | None = None, **options: Any) -> Ended:
+        """Run each body in a plain session, which is committed; `options` are the session's."""
+        engine = self.engine(pool_size=len(bodies))
+        kind: Any = AsyncSession if self.face.is_async else Session
+
+        async def run(party: Party, body: Body) -> Any:
+            party.attempts += 1
+            async with both(kind(engine, **options)) as session:
+                found = await self.call(session, body, party)
+                await result(session.commit())
+                return found
+
+        return await self._all(run, bodies, gate, engine)
+
+    async def units(
+        self,
+        *bodies: Body,
+        gate: str | None = None,
+        prepare: Callable[[Any], object] = lambda uow: None,
+        of_uow: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Ended:
+        """Run each body in a unit, which is run again where that is due.
+
+        `of_uow`: options of the unit of work; `prepare` is called with it; `options`: the units'.
+        """
+        kind: Any = AsyncUnitOfWork if self.face.is_async else UnitOfWork
+        engine = self.engine(pool_size=len(bodies))
+        uow = kind(engine, **(of_uow or {}))
+        prepare(uow)
+        options.setdefault("retry", POLICY)
+
+        async def run(party: Party, body: Body) -> Any:
+            async def attempt(tx: Any) -> Any:
+                party.attempts += 1
+                return await self.call(tx, body, party)
+
+            return await result(uow.run(self.face.function(attempt), **options))
+
+        return await self._all(run, bodies, gate, engine)
+
+    async def call(self, session: Any, body: Body, party: Party) -> Any:
+        """Run a body on a session of this face."""
+        if self.face.is_async:
+            return await session.run_sync(body, party)
+        return body(session, party)
+
+    async def _all(
+        self, run: Any, bodies: tuple[Body, ...], gate: str | None, engine: Any
+    ) -> Ended:
+        await self._gone()
+        before = self.probe.deadlocks()
+        self.parties = [Party(self) for _ in bodies]
+        connection = psycopg.connect(self.probe.dsn) if gate else None
+        if connection is not None:
+            connection.execute(gate)
+        children = [
+            self.face.start(self._party(run, party, body))
+            for party, body in zip(self.parties, bodies, strict=True)
+        ]
+        if connection is not None:
+            await self.face.until(
+                lambda: self.blocked() >= len(bodies) or all(each.ended for each in self.parties)
+            )
+            connection.commit()
+            connection.close()
+        results = [await self.face.join(child) for child in children]
+        # A backend that stays in a pool reports its counts late.
+        await result(engine.dispose())
+        await self._gone()
+        return Ended(
+            results=results,
+            attempts=[party.attempts for party in self.parties],
+            deadlocks=self.probe.deadlocks() - before,
+        )
+
+    def _party(self, run: Any, party: Party, body: Body) -> Any:
+        async def work() -> Any:
+            PARTY.set(party)
+            try:
+                running = run(party, body)
+                return await (
+                    asyncio.wait_for(running, PATIENCE) if self.face.is_async else running
+                )
+            except Exception as error:
+                return error
+            finally:
+                party.ended = True
+
+        return work
+
+    async def _gone(self) -> None:
+        await self.face.until(lambda: not self.probe.sessions())
+
+
+def _sent(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    party = PARTY.get()
+    if party is not None:
+        party.wrote(statement)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The server's code for a driver's error that SQLAlchemy has wrapped."""
+    original = getattr(error, "orig", None)
+    return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)

@@ -1,0 +1,1 @@
+"""The lock protocol's model, checked with spin; see docs/proof/README.md."""

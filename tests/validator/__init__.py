@@ -1,0 +1,1 @@
+"""The startup validator, on real servers."""
