@@ -34,8 +34,10 @@ from .policies.shedding import Shedding
 from .transactional import current, transactional
 from .types import (
     CURRENT,
+    Finding,
     Holder,
     IsolationLevel,
+    LockStrength,
     Outcome,
     Place,
     PoolStats,
@@ -53,10 +55,12 @@ __all__ = [
     "ConcurrentUseError",
     "ConfigurationError",
     "ConnectionLeakWarning",
+    "Finding",
     "HeldWhileWaitingWarning",
     "Holder",
     "IsolationLevel",
     "LateLockError",
+    "LockStrength",
     "NestedUnitError",
     "NoUnitError",
     "Outcome",

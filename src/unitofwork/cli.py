@@ -1,4 +1,4 @@
-"""The command line: `unitofwork check`, `unitofwork demo`."""
+"""The command line: `unitofwork check`, `unitofwork locks`, `unitofwork demo`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Command:
 
 COMMANDS = {
     "check": Command("unitofwork.check.command", "cli", ("typer", "rich")),
+    "locks": Command("unitofwork.locks_command", "cli", ("typer",)),
     "demo": Command("unitofwork.demo.command", "demo", ("typer", "rich", "aiohttp", "asyncpg")),
 }
 
@@ -58,7 +59,8 @@ def _function(name: str, required: bool) -> Callable[..., Any]:
 
         def function() -> None: ...
 
-        function.__doc__ = f"Needs {missing}: {remedy}"
+        # What stands in brackets is markup in a help text.
+        function.__doc__ = f"Needs {missing}: {remedy}".replace("[", r"\[")
     return function
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from tests.contract.face import Face
@@ -13,24 +14,33 @@ from tests.support.proxy import Proxy
 from unitofwork.testing.postgres import EmbeddedPostgres
 
 
-@pytest.fixture(params=["asyncpg", "psycopg", "psycopg-sync"])
-async def face(
-    request: pytest.FixtureRequest,
-    hygiene: Hygiene,
-    postgres: EmbeddedPostgres,
-    probe: ServerProbe,
-    proxy: Proxy,
-) -> AsyncIterator[Face]:
-    probe.execute("DROP TABLE IF EXISTS lost_commit")
-    probe.execute("CREATE TABLE lost_commit (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
-    url = postgres.url(Face.ALL[request.param][0], port=proxy.port)
-    face = Face(request.param, url, hygiene, probe=probe)
-    yield face
-    proxy.heal()
-    try:
-        await hygiene.check_async()
-    finally:
-        await face.close()
+def face_fixture(names: list[str]) -> Any:
+    @pytest.fixture(params=names)
+    async def face(
+        request: pytest.FixtureRequest,
+        hygiene: Hygiene,
+        postgres: EmbeddedPostgres,
+        probe: ServerProbe,
+        proxy: Proxy,
+    ) -> AsyncIterator[Face]:
+        probe.execute("DROP TABLE IF EXISTS lost_commit")
+        probe.execute("CREATE TABLE lost_commit (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        url = postgres.url(Face.ALL[request.param][0], port=proxy.port)
+        face = Face(request.param, url, hygiene, probe=probe)
+        yield face
+        proxy.heal()
+        try:
+            await hygiene.check_async()
+        finally:
+            await face.close()
+
+    return face
+
+
+#: Every PostgreSQL driver and both faces, one after the other.
+face = face_fixture(["asyncpg", "psycopg", "psycopg-sync"])
+async_face = face_fixture(["asyncpg", "psycopg"])
+sync_face = face_fixture(["psycopg-sync"])
 
 
 def rows(face: Face) -> int:

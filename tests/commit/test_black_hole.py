@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from tests.contract.face import Face, both, checked_out, result
+from tests.pool.pool_face import LONG
 from tests.support.proxy import Proxy
 
 from unitofwork import CommitUnknownError, Outcome, UnitTimeoutError
 
-from .conftest import rows
+from .conftest import face_fixture, rows
 
 INSERT = text("INSERT INTO lost_commit VALUES (1)")
 TIMEOUT = 0.5
 #: Stopping a statement takes up to a second more; libpq connects for two seconds at the least.
 #: Without limits, drivers take from thirteen seconds to for ever.
 SLACK = 3.0
+
+
+#: The slowest ones: on one driver, if not in the long form.
+EVERY = ["asyncpg", "psycopg", "psycopg-sync"]
+lone_face = face_fixture(EVERY if LONG else ["psycopg-sync"])
+idle_face = face_fixture(EVERY if LONG else ["asyncpg", "psycopg-sync"])
 
 
 @contextmanager
@@ -64,20 +71,29 @@ async def test_a_rollback(face: Face, proxy: Proxy) -> None:
     assert rows(face) == 0
 
 
-@pytest.mark.parametrize("timeout", [TIMEOUT, None])
-async def test_a_commit(face: Face, proxy: Proxy, timeout: float | None) -> None:
-    """CommitUnknownError within five seconds, also where the unit has no timeout."""
+async def test_a_commit(face: Face, proxy: Proxy) -> None:
+    """CommitUnknownError within five seconds, though the unit has no timeout."""
+    await commit_in_a_black_hole(face, proxy, None)
+
+
+async def test_a_commit_of_a_unit_with_a_timeout(lone_face: Face, proxy: Proxy) -> None:
+    """The same, and no later than that."""
+    await commit_in_a_black_hole(lone_face, proxy, TIMEOUT)
+
+
+async def commit_in_a_black_hole(face: Face, proxy: Proxy, seconds: float | None) -> None:
     uow = face.make(pool_size=1)
     with within(5.0), pytest.raises(CommitUnknownError):
-        async with both(uow(timeout=timeout)) as tx:
+        async with both(uow(timeout=seconds)) as tx:
             await result(tx.execute(INSERT))
             proxy.blackhole()
     assert tx.outcome is Outcome.UNKNOWN
     await assert_the_slot_is_free(uow, proxy)
 
 
-async def test_a_commit_whose_connection_alone_is_dead(face: Face, proxy: Proxy) -> None:
+async def test_a_commit_whose_connection_alone_is_dead(lone_face: Face, proxy: Proxy) -> None:
     """The server gives signs of life elsewhere, so COMMIT gets its time; then it is asked for."""
+    face = lone_face
     uow = face.make(pool_size=1)
     with within(10.0), pytest.raises(Exception, match="closed"):
         async with both(uow(timeout=TIMEOUT, confirm_commit=True)) as tx:
@@ -98,12 +114,12 @@ async def test_connecting(face: Face, proxy: Proxy) -> None:
     await assert_the_slot_is_free(uow, proxy)
 
 
-async def test_the_liveness_check(face: Face, proxy: Proxy) -> None:
+async def test_the_liveness_check(idle_face: Face, proxy: Proxy) -> None:
     """A pooled connection that died while idle: UnitTimeoutError in the unit's time."""
-    uow = face.make(pool_size=1)
+    uow = idle_face.make(pool_size=1)
     async with both(uow()) as tx:
         await result(tx.execute(text("SELECT 1")))
-    await face.pause(1.1)
+    await idle_face.pause(1.1)
     proxy.blackhole()
     with within(TIMEOUT + SLACK), pytest.raises(UnitTimeoutError):
         async with both(uow(timeout=TIMEOUT)) as tx:
@@ -111,11 +127,9 @@ async def test_the_liveness_check(face: Face, proxy: Proxy) -> None:
     await assert_the_slot_is_free(uow, proxy)
 
 
-async def test_a_cancelled_task(face: Face, proxy: Proxy) -> None:
+async def test_a_cancelled_task(async_face: Face, proxy: Proxy) -> None:
     """A cancellation from outside is not held up by what can't be cancelled on the server."""
-    if not face.is_async:
-        return
-    uow = face.make(pool_size=1)
+    uow = async_face.make(pool_size=1)
     with within(TIMEOUT + SLACK), pytest.raises(TimeoutError):
         async with asyncio.timeout(TIMEOUT), uow() as tx:
             await tx.execute(INSERT)
@@ -125,11 +139,11 @@ async def test_a_cancelled_task(face: Face, proxy: Proxy) -> None:
     await assert_the_slot_is_free(uow, proxy)
 
 
-async def test_a_slow_commit_is_not_cut(
-    face: Face, proxy: Proxy, slow_commits: Callable[[float], None]
-) -> None:
+async def test_a_slow_commit_is_not_cut(lone_face: Face, proxy: Proxy) -> None:
     """A COMMIT under way is left alone while the server gives signs of life."""
-    slow_commits(2.5)
+    face = lone_face
+    for statement in SLOW_COMMITS:
+        face.aside(statement)
     uow = face.make(pool_size=1)
     async with both(uow()) as tx:
         await result(tx.execute(INSERT))
@@ -139,18 +153,10 @@ async def test_a_slow_commit_is_not_cut(
     assert rows(face) == 1
 
 
-@pytest.fixture
-def slow_commits(face: Face) -> Callable[[float], None]:
-    """Have each COMMIT of an insert last so many seconds."""
-
-    def make(seconds: float) -> None:
-        face.aside(
-            "CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$"
-        )
-        face.aside(
-            "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON lost_commit "
-            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()"
-        )
-
-    return make
+#: A deferred trigger makes each COMMIT last two seconds.
+SLOW_COMMITS = (
+    "CREATE OR REPLACE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$",
+    "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON lost_commit "
+    "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()",
+)

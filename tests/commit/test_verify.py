@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from tests.contract.face import Face, both, checked_out, result
 from tests.support.proxy import Proxy
 
-from unitofwork import CommitUnknownError, ConfigurationError, Outcome, PropagationError
+from unitofwork import CommitUnknownError, ConfigurationError, Outcome, PropagationError, UnitOfWork
 
 from .conftest import rows
 
@@ -174,34 +174,30 @@ async def test_an_unknown_part_ends_the_unit(face: Face, proxy: Proxy) -> None:
 
 
 async def test_a_sync_unit_can_not_await(
-    face: Face, proxy: Proxy, caplog: pytest.LogCaptureFixture
+    sync_face: Face, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An async hook of a sync unit is no answer, and the log says why."""
-    if face.is_async:
-        return
 
     async def verify() -> bool:
         return True
 
     with caplog.at_level(logging.ERROR, "unitofwork"), pytest.raises(CommitUnknownError):
-        with face.uow(verify=verify) as tx:
+        with sync_face.uow(verify=verify) as tx:
             await insert(tx, proxy, "cut_after", [])
     assert "can't await" in caplog.text
 
 
-async def test_an_interrupted_hook_leaves_it_unknown(face: Face, proxy: Proxy) -> None:
+async def test_an_interrupted_hook_leaves_it_unknown(sync_face: Face, proxy: Proxy) -> None:
     """Ctrl-C in the hook: UNKNOWN, never a rollback that may not be true."""
 
     def verify() -> bool:
         raise KeyboardInterrupt
 
-    if face.is_async:  # the event loop ends with it
-        return
     with pytest.raises(KeyboardInterrupt):
-        with face.uow(verify=verify) as tx:
+        with sync_face.uow(verify=verify) as tx:
             await insert(tx, proxy, "cut_after", [])
     assert tx.outcome is Outcome.UNKNOWN
-    assert face.uow.stats().running_units == 0
+    assert sync_face.uow.stats().running_units == 0
 
 
 async def test_a_joined_block_has_no_commit_to_verify(face: Face) -> None:
@@ -216,10 +212,6 @@ async def test_a_joined_block_has_no_commit_to_verify(face: Face) -> None:
 
 def test_only_what_can_be_called() -> None:
     """Anything else is refused before any I/O."""
-    from sqlalchemy import create_engine
-
-    from unitofwork import UnitOfWork
-
     wrong: Any = True
     with pytest.raises(ConfigurationError, match="verify"):
         UnitOfWork(create_engine("sqlite://"))(verify=wrong)

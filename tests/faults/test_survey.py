@@ -148,6 +148,24 @@ async def test_cancelling_can_be_chosen(server_face: Face, tmp_path: Path) -> No
     assert report.ended["cancelled"] > 5
 
 
+async def test_what_comes_late_counts(shop: Shop) -> None:
+    """A task (thread) that the unit has started is waited for, before the state is looked at."""
+    running: set[Any] = set()
+
+    async def send_soon() -> None:
+        await shop.face.pause(0.05)
+        shop.mails.append("late")
+
+    async def body(shop: Shop, tx: Any) -> None:
+        running.add(shop.face.start(send_soon))
+        await take(tx)
+
+    fault: Any = "deadlock" if shop.face.is_postgres else "busy"
+    report = await shop.survey(shop.unit(body), [fault])
+    assert len(report.findings) == report.total
+    assert all("['late', 'late']" in each.differences[0] for each in report.findings)
+
+
 def test_a_thread_that_stays_costs_little(shop: Shop) -> None:
     """A worker that the unit has started does not stop the survey; it is waited for briefly."""
     if shop.face.is_async:

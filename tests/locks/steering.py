@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +13,15 @@ import psycopg
 from sqlalchemy import create_engine, event
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 from tests.pool.pool_face import PoolFace, both, result
 
 from unitofwork import AsyncUnitOfWork, RetryPolicy, UnitOfWork
 
-#: The work of one transaction: plain sync code, on a session or a unit's `tx`.
+#: The work of one transaction, on a session or a unit's `tx`: plain sync code for either face.
 Body = Callable[[Any, "Party"], Any]
+#: The work of one party, if that is more than one transaction.
+Work = Callable[["Party"], Coroutine[Any, Any, Any]]
 #: Who is at work here; it goes with the task or thread.
 PARTY: contextvars.ContextVar[Party | None] = contextvars.ContextVar("party", default=None)
 #: What takes longer is taken for a hang, in seconds; the server's deadlock_timeout is 0.2.
@@ -33,6 +35,7 @@ class Party:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.attempts = 0
+        self.refusals: list[Exception] = []
         self.ended = False
         self._arrived = 0
         self._writes_to_meet = 0
@@ -51,6 +54,13 @@ class Party:
                 else True
             )
         )
+
+    async def meeting(self) -> None:
+        """`meet` for a `Work`."""
+        if self.stage.face.is_async:
+            await greenlet_spawn(self.meet)
+        else:
+            self.meet()
 
     def meet_after_write(self, number: int = 1) -> None:
         """Meet the others when this transaction has sent its next INSERT, UPDATE or DELETE."""
@@ -88,6 +98,8 @@ class Ended:
 
     results: list[Any] = field(default_factory=list)
     attempts: list[int] = field(default_factory=list)
+    #: Per party, what its attempts failed with.
+    refusals: list[list[Exception]] = field(default_factory=list)
     #: That the server has resolved meanwhile.
     deadlocks: int = 0
 
@@ -115,6 +127,7 @@ class Stage:
         self.face = face
         self.probe = face.probe
         self.parties: list[Party] = []
+        self._engines: list[Any] = []
 
     def blocked(self) -> int:
         """How many sessions wait for a lock."""
@@ -131,29 +144,46 @@ class Stage:
                 time.sleep(0.002)
 
     def engine(self, **options: Any) -> Any:
-        """A plain engine of SQLAlchemy's."""
+        """A plain engine of SQLAlchemy's, for the next run only."""
         make: Any = create_async_engine if self.face.is_async else create_engine
         engine = self.face._hygiene.watch(make(self.face.url, **options))
-        event.listen(
-            engine.sync_engine if self.face.is_async else engine,
-            "after_cursor_execute",
-            _sent,
-        )
+        sync_engine = engine.sync_engine if self.face.is_async else engine
+        event.listen(sync_engine, "after_cursor_execute", _sent)
+        self._engines.append(engine)
         return engine
 
-    async def plain(self, *bodies: Body, gate: str | None = None, **options: Any) -> Ended:
+    def session(self, engine: Any) -> Any:
+        """A plain session of this face."""
+        kind: Any = AsyncSession if self.face.is_async else Session
+        return kind(engine)
+
+    def unit_of_work(self, engine: Any, **options: Any) -> Any:
+        """A unit of work of this face."""
+        kind: Any = AsyncUnitOfWork if self.face.is_async else UnitOfWork
+        return kind(engine, **options)
+
+    async def plain(
+        self,
+        *bodies: Body,
+        gate: str | None = None,
+        pool: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Ended:
         """Run each body in a plain session, which is committed; `options` are the session's."""
-        engine = self.engine(pool_size=len(bodies))
+        engine = self.engine(**(pool or {"pool_size": len(bodies)}))
         kind: Any = AsyncSession if self.face.is_async else Session
 
-        async def run(party: Party, body: Body) -> Any:
-            party.attempts += 1
-            async with both(kind(engine, **options)) as session:
-                found = await self.call(session, body, party)
-                await result(session.commit())
-                return found
+        def work(body: Body) -> Work:
+            async def run(party: Party) -> Any:
+                party.attempts += 1
+                async with both(kind(engine, **options)) as session:
+                    found = await self.call(session, body, party)
+                    await result(session.commit())
+                    return found
 
-        return await self._all(run, bodies, gate, engine)
+            return run
+
+        return await self.run(*map(work, bodies), gate=gate)
 
     async def units(
         self,
@@ -167,20 +197,33 @@ class Stage:
 
         `of_uow`: options of the unit of work; `prepare` is called with it; `options`: the units'.
         """
-        kind: Any = AsyncUnitOfWork if self.face.is_async else UnitOfWork
-        engine = self.engine(pool_size=len(bodies))
-        uow = kind(engine, **(of_uow or {}))
+        uow = self.unit_of_work(self.engine(pool_size=len(bodies)), **(of_uow or {}))
         prepare(uow)
+
+        def work(body: Body) -> Work:
+            async def run(party: Party) -> Any:
+                async def attempt(tx: Any) -> Any:
+                    return await self.call(tx, body, party)
+
+                return await self.unit(uow, party, attempt, **options)
+
+            return run
+
+        return await self.run(*map(work, bodies), gate=gate)
+
+    async def unit(self, uow: Any, party: Party, attempt: Any, **options: Any) -> Any:
+        """Run `attempt(tx)` in a unit, and again where that is due."""
         options.setdefault("retry", POLICY)
 
-        async def run(party: Party, body: Body) -> Any:
-            async def attempt(tx: Any) -> Any:
-                party.attempts += 1
-                return await self.call(tx, body, party)
+        async def counted(tx: Any) -> Any:
+            party.attempts += 1
+            try:
+                return await attempt(tx)
+            except Exception as error:
+                party.refusals.append(error)
+                raise
 
-            return await result(uow.run(self.face.function(attempt), **options))
-
-        return await self._all(run, bodies, gate, engine)
+        return await result(uow.run(self.face.function(counted), **options))
 
     async def call(self, session: Any, body: Body, party: Party) -> Any:
         """Run a body on a session of this face."""
@@ -188,40 +231,50 @@ class Stage:
             return await session.run_sync(body, party)
         return body(session, party)
 
-    async def _all(
-        self, run: Any, bodies: tuple[Body, ...], gate: str | None, engine: Any
-    ) -> Ended:
+    async def run(self, *works: Work, gate: str | None = None) -> Ended:
+        """Run all at the same time.
+
+        `gate`: a statement of a transaction of its own, which ends as soon as all wait for a lock:
+        with it each stops in the middle of a statement.
+        """
         await self._gone()
         before = self.probe.deadlocks()
-        self.parties = [Party(self) for _ in bodies]
+        self.parties = [Party(self) for _ in works]
         connection = psycopg.connect(self.probe.dsn) if gate else None
         if connection is not None:
             connection.execute(gate)
         children = [
-            self.face.start(self._party(run, party, body))
-            for party, body in zip(self.parties, bodies, strict=True)
+            self.face.start(self._started(party, work))
+            for party, work in zip(self.parties, works, strict=True)
         ]
         if connection is not None:
             await self.face.until(
-                lambda: self.blocked() >= len(bodies) or all(each.ended for each in self.parties)
+                lambda: self.blocked() >= len(works) or all(each.ended for each in self.parties)
             )
-            connection.commit()
+            connection.rollback()
             connection.close()
-        results = [await self.face.join(child) for child in children]
+        try:
+            results = [await self.face.join(child) for child in children]
+        except BaseException:
+            # Who still waits here would wait for ever.
+            self.probe.terminate_all()
+            raise
         # A backend that stays in a pool reports its counts late.
-        await result(engine.dispose())
+        while self._engines:
+            await result(self._engines.pop().dispose())
         await self._gone()
         return Ended(
             results=results,
             attempts=[party.attempts for party in self.parties],
+            refusals=[party.refusals for party in self.parties],
             deadlocks=self.probe.deadlocks() - before,
         )
 
-    def _party(self, run: Any, party: Party, body: Body) -> Any:
-        async def work() -> Any:
+    def _started(self, party: Party, work: Work) -> Any:
+        async def started() -> Any:
             PARTY.set(party)
             try:
-                running = run(party, body)
+                running = work(party)
                 return await (
                     asyncio.wait_for(running, PATIENCE) if self.face.is_async else running
                 )
@@ -230,7 +283,7 @@ class Stage:
             finally:
                 party.ended = True
 
-        return work
+        return started
 
     async def _gone(self) -> None:
         await self.face.until(lambda: not self.probe.sessions())

@@ -44,7 +44,8 @@ MODES = [
     *fails("K=2 NR=2 NT=2 PGMODES NAIVE_NOWAIT", Found.DEADLOCK),
 ]
 POOL = [
-    *holds("K=3 CONNS=2", DEADLOCK, LIVELOCK),
+    *holds("K=3 CONNS=2", DEADLOCK),
+    *holds("K=3 CONNS=2", LIVELOCK, long=True),
     *fails("K=3 CONNS=2 NAIVE_POOL", Found.DEADLOCK),
     *holds("K=2 CONNS=2 POOL=6 INNER", DEADLOCK, long=True),
     *holds("K=2 CONNS=2 POOL=4 NT=2 INNER", DEADLOCK),
@@ -52,7 +53,8 @@ POOL = [
     *fails("K=2 CONNS=2 POOL=4 NT=2 INNER", Found.LIVELOCK),
 ]
 NAMES = [
-    *holds("K=2 NAMES", DEADLOCK, LIVELOCK),
+    *holds("K=2 NAMES", DEADLOCK),
+    *holds("K=2 NAMES", LIVELOCK, long=True),
     *holds("K=3 NAMES", DEADLOCK, long=True),
     *fails("K=2 NAMES NAIVE_NAMES", Found.DEADLOCK),
     *fails("K=2 NAMES NO_NAMES", Found.DEADLOCK),
@@ -67,7 +69,8 @@ BOOK = [
     *fails("K=3 NT=2 ABSENT BOOK_ABSENT", Found.DEADLOCK),
 ]
 FOOTPRINT = [
-    *holds("K=2 BOUND=2 TRIGGER DECLARED", DEADLOCK, LIVELOCK),
+    *holds("K=2 BOUND=2 TRIGGER DECLARED", DEADLOCK),
+    *holds("K=2 BOUND=2 TRIGGER DECLARED", LIVELOCK, long=True),
     *fails("K=2 TRIGGER", Found.DEADLOCK),
 ]
 TRIPWIRE = [
@@ -80,8 +83,9 @@ TRIPWIRE = [
     *fails("K=2 TRIGGER TRIPWIRE", Found.LIVELOCK),
 ]
 SERIAL = [
-    *holds("K=2 BOUND=2 DYNAMIC", DEADLOCK, LIVELOCK),
-    *fails("K=2 NR=4 BOUND=2 TABLES DYNAMIC", Found.TOO_MANY_RESTARTS),
+    *holds("K=2 BOUND=2 DYNAMIC", DEADLOCK),
+    *holds("K=2 BOUND=2 DYNAMIC", LIVELOCK, long=True),
+    *fails("K=2 NR=4 BOUND=2 TABLES DYNAMIC", Found.TOO_MANY_RESTARTS, long=True),
     *holds("K=2 NR=4 BOUND=2 TABLES DYNAMIC SERIAL=1", DEADLOCK, long=True),
     *fails("K=2 TABLES DYNAMIC FRESH", Found.LIVELOCK),
     *holds("K=2 TABLES DYNAMIC FRESH SERIAL=1", DEADLOCK, LIVELOCK),

@@ -66,12 +66,9 @@ def search(flags: str, ask: Ask, directory: Path, *, limit: float, large: bool =
     defines = [f"-D{flag}" for flag in flags.split()]
     livelock = ask is Ask.LIVELOCK
     _run(["spin", *defines, "-a", str(MODEL)], directory, limit)
-    _run(
-        ["gcc", "-O2" if large else "-O0", "-w", "-DNP" if livelock else "-DSAFETY", "-DCOLLAPSE"]
-        + ["-DVECTORSZ=2048", f"-DMEMLIM={MEMORY}", "-o", "pan", "pan.c"],
-        directory,
-        limit,
-    )
+    compiler = ["gcc", "-O2" if large else "-O0", "-w", "-o", "pan", "pan.c"]
+    limits = ["-DCOLLAPSE", "-DVECTORSZ=2048", f"-DMEMLIM={MEMORY}"]
+    _run([*compiler, *limits, "-DNP" if livelock else "-DSAFETY"], directory, limit)
     begun = time.monotonic()
     output = _run(["./pan", f"-m{DEPTH}", *(["-l"] if livelock else [])], directory, limit)
     return Search(_read(output), _states(output), time.monotonic() - begun)

@@ -63,7 +63,7 @@ class MariaDB(Service):
         data.mkdir(mode=0o700)
         workshop().give(data)
         common = [
-            *(program, "--no-defaults", f"--datadir={data}", f"--pid-file={data}/pid"),
+            *(program, "--no-defaults", f"--datadir={data}", f"--pid-file={self.pid_file}"),
             *("--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0"),
         ]
         self._bootstrap(common)

@@ -48,6 +48,7 @@ class PgBouncer(Service):
             "listen_addr": self.host,
             "listen_port": self.port,
             "unix_socket_dir": "",
+            "pidfile": str(self.pid_file),
             "auth_type": "md5" if any(self.users.values()) else "trust",
             "auth_file": str(self.directory / "users"),
             "stats_users": "postgres",

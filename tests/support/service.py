@@ -54,6 +54,11 @@ class Service:
         raise NotImplementedError
 
     @property
+    def pid_file(self) -> Path:
+        """Where the program keeps its process id, for the watchdog of the workshop to find."""
+        return self.directory.with_suffix(".pid")
+
+    @property
     def log(self) -> str:
         """What the instance has logged so far."""
         return (self.directory / "log").read_text(errors="replace")
@@ -80,7 +85,6 @@ class Service:
                 **shop.as_user,
             )
         shop.at_exit[id(self)] = self.stop
-        pid_file(self).write_text(f"{self._process.pid}\n")
         if not self._answers():
             end = "\n".join(self.log.splitlines()[-20:])
             self.stop()
@@ -98,7 +102,7 @@ class Service:
             self._process.wait()
         self._process = None
         workshop().at_exit.pop(id(self), None)
-        pid_file(self).unlink(missing_ok=True)
+        self.pid_file.unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _answers(self) -> bool:
@@ -112,11 +116,6 @@ class Service:
             else:
                 return True
         return False
-
-
-def pid_file(service: Service) -> Path:
-    """Where the watchdog of the workshop looks for processes to end."""
-    return service.directory.with_suffix(".pid")
 
 
 def executable(program: str, package: str) -> str:

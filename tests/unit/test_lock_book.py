@@ -140,6 +140,8 @@ class Savepoints(RuleBasedStateMachine):
         assert self.book.inserted == inserted
         assert self.book.written == written
         tops = [Position(r.rank, r.order, 0 if s is KS else 1) for r, s in held.items()]
+        # An INSERT has the table's own lock, which comes before all of its rows.
+        tops += [Position(r.rank, (), 0) for r in inserted]
         assert self.book.top == max(tops, default=None)
         for resource in ROWS:
             for strength in Strength:
@@ -262,3 +264,13 @@ def test_who_declares_all_at_once_is_never_run_again(
 ) -> None:
     """One request takes its locks in order, so none of them is late."""
     assert {unit.attempts for unit in run([[step] for step in declared], choose).units} == {1}
+
+
+def test_a_table_that_was_touched_counts_without_a_row() -> None:
+    """A lock query that found nothing holds the table's own lock, which a serial unit waits for."""
+    book = Book()
+    mark = book.mark()
+    book.touch(B)
+    assert list(book.plan({ROWS[2]: U, ROWS[3]: U}).late) == [ROWS[2]]
+    book.back_to(mark)
+    assert not book.plan({ROWS[2]: U}).late

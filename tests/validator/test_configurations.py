@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy.pool import NullPool, StaticPool
-from tests.validator.rig import SOUND_POOL, SOUND_ROLE, Configuration
+from tests.validator.rig import SOUND_POOL, SOUND_ROLE, Cluster, Configuration
 
 C = Configuration
 #: One generation at a time, so that the sums are small.
@@ -356,3 +356,20 @@ def test_postgresql(configuration: Configuration, request: pytest.FixtureRequest
 def test_mariadb(configuration: Configuration, request: pytest.FixtureRequest) -> None:
     """MariaDB, through its sync driver."""
     check(replace(configuration, server="mariadb", driver="pymysql"), request)
+
+
+@pytest.mark.parametrize(
+    ("view", "unknown"), [("pg_stat_activity", "others"), ("pg_settings", "max_connections")]
+)
+def test_what_may_not_be_read(cluster18: Cluster, view: str, unknown: str) -> None:
+    """It is reported as unknown: neither assumed, nor in the way of the other facts."""
+    server = cluster18.server
+    server.psql(f"revoke select on {view} from public", cluster18.database)
+    try:
+        findings = C(name=view, plain=True, engine=SOUND_POOL, fleet=ALONE).findings(cluster18)
+    finally:
+        server.psql(f"grant select on {view} to public", cluster18.database)
+    found = {each.code: each.message for each in findings}
+    assert unknown in found["unknown-facts"]
+    assert "fleet-too-large" not in found
+    assert ("lock-timeout" in found) == (view != "pg_settings")

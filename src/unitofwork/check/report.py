@@ -56,7 +56,7 @@ def as_table(report: Report) -> Group:
 
 def counted(findings: Sequence[Finding]) -> str:
     """`1 error, 2 warnings`."""
-    counts = Counter(finding.severity for finding in findings)
+    counts: Counter[str] = Counter(finding.severity for finding in findings)
     names = {"error": "error", "warning": "warning", "info": "note"}
     return ", ".join(
         f"{counts[severity]} {name}{'' if counts[severity] == 1 else 's'}"

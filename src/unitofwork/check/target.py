@@ -18,7 +18,7 @@ from unitofwork import AsyncUnitOfWork, ConfigurationError, UnitOfWork
 
 AnyUnitOfWork = AsyncUnitOfWork | UnitOfWork
 #: What stands before the @ of any URL: user and password.
-_CREDENTIALS = re.compile(r"://[^/\s'\"]*@")
+_CREDENTIALS = re.compile(r"://\S*@")
 #: The extra of this package that has a driver.
 _EXTRAS = {"asyncpg": "asyncpg", "psycopg": "psycopg", "aiosqlite": "aiosqlite", "pymysql": "mysql"}
 
@@ -69,6 +69,9 @@ def _of_url(text: str, options: dict[str, Any]) -> AnyUnitOfWork:
     if "@" in f"{url.host}{url.database}":
         # A password with an unquoted @ was cut in two: the rest of it must not be shown.
         raise CheckError(f"the URL can't be read: {advice}")
+    if url.get_backend_name() == "sqlite" and not _is_there(url):
+        # To ask SQLite would create it.
+        raise CheckError(f"there is no file {url.database}")
     if url.get_backend_name() == "postgresql":
         # Not an instance of the application: what its role has open is taken for the fleet's.
         options["session_settings"] = {"application_name": f"unitofwork:{os.getpid()}"}
@@ -80,6 +83,11 @@ def _of_url(text: str, options: dict[str, Any]) -> AnyUnitOfWork:
         raise CheckError(f"{url.drivername} needs {error.name}: {remedy}") from None
     except (ConfigurationError, TypeError) as error:
         raise CheckError(redacted(str(error), url)) from None
+
+
+def _is_there(url: URL) -> bool:
+    name = url.database or ":memory:"
+    return name == ":memory:" or name.startswith("file:") or os.path.exists(name)
 
 
 def _of_module(target: str) -> AnyUnitOfWork:

@@ -81,8 +81,8 @@ class Block:
             owner=places.actor(),
         )
         if outer is not None:
-            around = tuple(current.ancestors())
-            self.unit.book.floor = functools.partial(floor, self.unit, around)
+            self.unit.around = tuple(current.ancestors())
+            self.unit.book.floor = functools.partial(floor, self.unit)
         self._home.remember(self.unit)
         self.unit.link = current.enter(self.unit)
 

@@ -26,6 +26,7 @@ from .admission import Gate, capacity_of
 from .ledger import Ledger
 from .locks.declared import AlsoWritten
 from .locks.names import hold_names
+from .locks.raw import watch_statements
 from .locks.tables import Tables
 from .origin import Origin
 from .stopping import CANCEL_KEY, limit_connecting, stop_query
@@ -107,6 +108,7 @@ class Home:
         self.pause = waiting.pause
         self._gate: tuple[Pool, Gate | None] | None = None
         event.listen(engine, "handle_error", self._on_error)
+        watch_statements(engine, self._by_connection.get)
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "checkin", self._on_checkin)
         limit_connecting(engine)

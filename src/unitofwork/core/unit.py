@@ -20,7 +20,7 @@ from ..errors import (
     TransactionStateError,
     UnitTimeoutError,
 )
-from ..policies.locks.book import Book, Strength, Wants
+from ..policies.locks.book import Book, Mark, Strength, Wants
 from ..policies.locks.order import Resource
 from ..policies.statements import Effect, effect_of
 from ..settings import UnitSettings
@@ -105,8 +105,10 @@ class Unit:
         self.rows_read: list[ReadRow] = []
         #: The locks of the transaction, as far as the library knows.
         self.book = Book()
+        #: The units around it, whose locks last longer than its own.
+        self.around: tuple[Unit, ...] = ()
         #: Where the book stood at each savepoint.
-        self.savepoints: dict[SessionTransaction, tuple[int, int, int]] = {}
+        self.savepoints: dict[SessionTransaction, Mark] = {}
         #: What a refused request shows that the next attempt should lock first.
         self.wanted: dict[Resource, Strength] = {}
         #: Locks of the transaction before a release, to be taken again.

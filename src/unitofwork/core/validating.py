@@ -21,9 +21,9 @@ from ..errors import ConfigurationError, PoolSizingError
 from ..policies.sizing import Facts, PoolerFacts, judge, process_facts
 from ..sql.facts import (
     InThread,
-    has_no_transactions,
     is_denied,
     is_mixed_up,
+    pooler_behind,
     pooler_facts,
     server_facts,
 )
@@ -78,14 +78,18 @@ class Validation:
         except Exception as error:
             if not _is_the_servers(self._engine, error):
                 raise
-            self._failed(error)
+            self._failed(error, in_thread)
 
     def _ask(self, connection: Connection, in_thread: InThread) -> None:
         self.facts = replace(self.facts, engine=engine_facts(self._engine, connection))
         self.facts = replace(self.facts, server=server_facts(connection))
         self.facts = replace(self.facts, pooler=pooler_facts(connection, in_thread))
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, in_thread: InThread) -> None:
+        shown = _shown(self._engine, error)
+        if is_denied(error):
+            self.facts = replace(self.facts, denied=shown)
+            return
         if is_mixed_up(error):
             # A proof: only a pooler that shares server connections gives the driver someone
             # else's prepared statements.
@@ -95,13 +99,12 @@ class Validation:
                 engine=replace(self.facts.engine, prepared_statements=kept),
                 pooler=PoolerFacts(name="a pooler", mode="transaction", known_from="behaviour"),
             )
-        elif has_no_transactions(error):
-            pooler = PoolerFacts(mode="statement", known_from="behaviour")
-            self.facts = replace(self.facts, pooler=pooler)
-        elif is_denied(error):
-            self.facts = replace(self.facts, denied=_shown(self._engine, error))
-        else:
-            self.facts = replace(self.facts, unreachable=_shown(self._engine, error))
+            return
+        # A pooler that refuses what the driver does at connect may still say what it is.
+        pooler = pooler_behind(self._engine.url, in_thread)
+        if pooler is None or pooler.mode != "statement":
+            self.facts = replace(self.facts, unreachable=shown)
+        self.facts = replace(self.facts, pooler=pooler)
 
     def gave_up(self) -> None:
         """The server did not answer within `PATIENCE`."""
@@ -166,6 +169,7 @@ def act_on(findings: list[Finding], mode: str) -> None:
 
 def _is_in_use(home: Home) -> bool:
     """Whether an engine may have connections: it was not put away, or it was used again since."""
+    # dispose() leaves a new pool; the home still has the gate of the one before.
     pool = home.engine.pool
     was_disposed = home._gate is not None and home._gate[0] is not pool
     if not (home.closed or was_disposed):

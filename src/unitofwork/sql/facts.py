@@ -27,6 +27,8 @@ InThread = Callable[[Callable[[], PoolerFacts | None]], PoolerFacts | None]
 _MIXED_UP = ("42P05", "26000")
 #: Class 28, and a database that does not exist or may not be used.
 _DENIED = ("3D000", "42501")
+#: PgBouncer has one SQLSTATE for everything, and messages in English only.
+_DENIED_BY_PGBOUNCER = ("authentication failed", "no such database", "no such user")
 
 
 def server_facts(connection: Connection) -> ServerFacts | None:
@@ -39,12 +41,18 @@ def pooler_facts(connection: Connection, in_thread: InThread) -> PoolerFacts | N
     """The pooler that the connection goes through; None where there is none."""
     if connection.dialect.name != "postgresql" or not stands_between(connection):
         return None
-    url: URL = connection.engine.url
-    found = in_thread(lambda: console_facts(url))
+    found = pooler_behind(connection.engine.url, in_thread)
     if found is not None:
         return found
     mode = mode_by_behaviour(connection)
     return PoolerFacts(name="a pooler", mode=mode, known_from="behaviour")
+
+
+def pooler_behind(url: URL, in_thread: InThread) -> PoolerFacts | None:
+    """The PgBouncer whose admin console answers at `url`; None where none does."""
+    if url.get_backend_name() != "postgresql":
+        return None
+    return in_thread(lambda: console_facts(url))
 
 
 def is_mixed_up(error: BaseException) -> bool:
@@ -52,17 +60,11 @@ def is_mixed_up(error: BaseException) -> bool:
     return _state(error) in _MIXED_UP
 
 
-def has_no_transactions(error: BaseException) -> bool:
-    """Whether the error is PgBouncer's, in statement mode, at BEGIN.
-
-    It has this SQLSTATE for many things; its messages come in English only.
-    """
-    return _state(error) == "08P01" and "statement pooling mode" in str(error)
-
-
 def is_denied(error: BaseException) -> bool:
     """Whether the server answered, and will refuse again."""
     state = _state(error) or ""
+    if state == "08P01":
+        return any(words in str(error) for words in _DENIED_BY_PGBOUNCER)
     return state.startswith("28") or state in _DENIED
 
 

@@ -12,8 +12,9 @@ from ..policies.sizing import EngineFacts
 from . import engines
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
-#: What psycopg and asyncpg keep if nothing else is said, and how they name it.
-_PSYCOPG_DEFAULT = 100
+#: What psycopg takes for None.
+_PSYCOPG_UNLIMITED = 2**31 - 1
+_PACKAGE = f"{__name__.partition('.')[0]}."
 
 
 def engine_facts(engine: Engine, connection: Connection | None = None) -> EngineFacts:
@@ -39,7 +40,7 @@ def engine_facts(engine: Engine, connection: Connection | None = None) -> Engine
         pre_ping=getattr(pool, "_pre_ping", None),
         checks_idle=_checks_idle(engine),
         lifo=getattr(queue, "use_lifo", None),
-        isolation=_isolation(engine),
+        isolation=isolation_asked(engine),
         read_only=options.get("postgresql_readonly") if isinstance(dialect, PGDialect) else None,
         prepared_statements=prepared,
         unique_statement_names=unique_names,
@@ -64,7 +65,8 @@ def version_of(dialect: Dialect) -> tuple[int, ...]:
     return tuple(part for part in told if isinstance(part, int))
 
 
-def _isolation(engine: Engine) -> str | None:
+def isolation_asked(engine: Engine) -> str | None:
+    """What was asked of the engine; None: nothing was."""
     asked = engine.get_execution_options().get("isolation_level")
     asked = asked or getattr(engine.dialect, "_on_connect_isolation_level", None)
     return None if asked is None else str(asked).upper().replace("_", " ")
@@ -72,23 +74,20 @@ def _isolation(engine: Engine) -> str | None:
 
 def _checks_idle(engine: Engine) -> bool | None:
     """Whether `from_url` arranged it; None where the user's own checkout event may do so."""
-    ours = (engines.__name__, f"{__package__.rpartition('.')[0]}.core.ledger")
-    modules = [
-        getattr(listener, "__module__", None) or type(listener).__module__
-        for listener in _listeners(engine)
-    ]
+    modules = {
+        str(getattr(listener, "__module__", type(listener).__module__))
+        for listener in engine.pool.dispatch.checkout
+    }
     if engines.__name__ in modules:
         return True
-    return None if any(module not in ours for module in modules) else False
-
-
-def _listeners(engine: Engine) -> list[Any]:
-    return list(engine.pool.dispatch.checkout)
+    # The ledger listens too, and looks at nothing.
+    strangers = {module for module in modules if not module.startswith(_PACKAGE)}
+    return None if strangers else False
 
 
 def _prepared(connection: Connection) -> tuple[int | None, bool | None]:
     """How many prepared statements outlive their transaction; whether their names are unique."""
-    driver = connection.connection.driver_connection
+    driver: Any = connection.connection.driver_connection
     match connection.dialect.driver:
         case "asyncpg":
             adapted: Any = connection.connection.dbapi_connection
@@ -99,9 +98,10 @@ def _prepared(connection: Connection) -> tuple[int | None, bool | None]:
             kept = None if own is None else max(own, getattr(cache, "capacity", 0))
             return kept, None if name is None else name != default
         case "psycopg" | "psycopg_async":
-            threshold = getattr(driver, "prepare_threshold", None)
-            most = getattr(driver, "prepared_max", _PSYCOPG_DEFAULT)
-            return (0 if threshold is None else most or _PSYCOPG_DEFAULT), None
+            threshold = driver.prepare_threshold
+            most = driver.prepared_max
+            kept = _PSYCOPG_UNLIMITED if most is None else most
+            return (0 if threshold is None else kept), None
         case "psycopg2" | "pymysql" | "mysqldb" | "aiosqlite" | "pysqlite" | "asyncmy" | "aiomysql":
             return 0, None
         case _:

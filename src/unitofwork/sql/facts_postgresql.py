@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from ..policies.sizing import ServerFacts
-from .facts_engine import version_of
+from .facts_engine import isolation_asked, version_of
 
 #: Milliseconds that the server spends on the answer at most.
 PATIENCE = 2000
@@ -157,7 +157,7 @@ def _select(parts: dict[str, str]) -> Any:
 
 
 def _apart(connection: Connection) -> contextlib.AbstractContextManager[Any]:
-    if connection.get_isolation_level() == "AUTOCOMMIT":
+    if isolation_asked(connection.engine) == "AUTOCOMMIT":
         return contextlib.nullcontext()
     return connection.begin_nested()
 

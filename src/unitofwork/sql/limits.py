@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +28,10 @@ from .drivers import LINES
 PRECISION = 0.05
 #: Seconds that a server gets for one byte on a new connection.
 ANSWER_TIMEOUT = 1.5
+#: An answer that old, in seconds, is as good as a new one.
+FRESH = 0.5
+#: Between two questions.
+MOST_SILENCE = 2.0
 #: PostgreSQL's SSLRequest, which is answered before anyone is asked for a password:
 #: https://www.postgresql.org/docs/current/protocol-message-formats.html
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -58,7 +63,7 @@ class Limit:
         self._is_async = dialect.is_async
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_asking = False
-        self._ends_at = self._asks_at = float("inf")
+        self._ends_at = self._asks_at = inf
 
     @staticmethod
     def is_known(dialect: Dialect) -> bool:
@@ -71,7 +76,7 @@ class Limit:
             self._ends_at = now + self._seconds
         if self._silence is not None:
             self._asks_at = now + self._silence
-        if self._line is not None and min(self._ends_at, self._asks_at) < float("inf"):
+        if self._line is not None and min(self._ends_at, self._asks_at) < inf:
             self._loop = asyncio.get_running_loop() if self._is_async else None
             _WATCHDOG.add(self)
         return self
@@ -105,14 +110,16 @@ class Limit:
     def _ask(self) -> None:
         driver, line = self._find(), self._line
         address = None if driver is None or line is None else line.peer(driver)
-        if address is not None and not gives_a_sign(address):
+        if address is not None and not SIGNS.at(address):
             log.warning("the server at %s gives no sign of life; a connection is closed", address)
             self._ends_at = 0.0
-        self._asks_at = time.monotonic() + (self._silence or 0.0)
+        # A busy server is asked less and less often.
+        self._silence = min(2 * (self._silence or 0.0), MOST_SILENCE)
+        self._asks_at = time.monotonic() + self._silence
         self._is_asking = False
 
     def _time_is_up(self) -> None:
-        self._ends_at = self._asks_at = float("inf")
+        self._ends_at = self._asks_at = inf
         if self._loop is None:
             self.end_now()
             return
@@ -173,11 +180,29 @@ class _Watchdog:
             log.exception("a connection could not be ended at its limit")
 
 
+class Signs:
+    """Signs of life of servers: many that wait for the same one ask once."""
+
+    def __init__(self) -> None:
+        self._locks: dict[Any, threading.Lock] = {}
+        self._answers: dict[Any, tuple[float, bool]] = {}
+
+    def at(self, address: Any) -> bool:
+        """Whether a PostgreSQL server, or a pooler before it, answers there. Blocks."""
+        with self._locks.setdefault(address, threading.Lock()):
+            asked_at, answer = self._answers.get(address, (-inf, False))
+            if time.monotonic() - asked_at > FRESH:
+                answer = gives_a_sign(address)
+                self._answers[address] = time.monotonic(), answer
+            return answer
+
+
 def gives_a_sign(address: Any) -> bool:
-    """Whether a PostgreSQL server, or a pooler before it, answers there."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    if isinstance(address, tuple) and len(address) == 4:
-        family = socket.AF_INET6
+    """Ask now, for `ANSWER_TIMEOUT` at most."""
+    if isinstance(address, (str, bytes)):
+        family = socket.AF_UNIX
+    else:
+        family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
     try:
         with socket.socket(family) as line:
             line.settimeout(ANSWER_TIMEOUT)
@@ -188,13 +213,14 @@ def gives_a_sign(address: Any) -> bool:
         return False
 
 
+SIGNS = Signs()
 _WATCHDOG = _Watchdog()
 
 
 def _in_child() -> None:
-    # The parent's thread is not here, and its lock may have been held at the fork.
-    global _WATCHDOG
-    _WATCHDOG = _Watchdog()
+    # The parent's threads are not here, and their locks may have been held at the fork.
+    global _WATCHDOG, SIGNS
+    _WATCHDOG, SIGNS = _Watchdog(), Signs()
 
 
 os.register_at_fork(after_in_child=_in_child)

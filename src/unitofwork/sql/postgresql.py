@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, exc, text
+from sqlalchemy import Connection, exc, select, text
 
 from ..settings import UnitSettings
 from .rules import DatabaseRules, Restore
+from .transaction_ids import ASSIGNED, fate, known_as
 
 _IN_FAILED_TRANSACTION = "25P02"
 _PROBE = text("SELECT 1")
-_TRANSACTION_ID = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
-_FATE = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+_TRANSACTION_ID = select(known_as(ASSIGNED))
 _READ_WRITE = text("SET TRANSACTION READ WRITE")
 
 
@@ -88,8 +88,7 @@ class PostgreSQLRules(DatabaseRules):
         return found
 
     def fate_of_transaction(self, connection: Connection, transaction_id: str) -> str | None:
-        found: str | None = connection.scalar(_FATE, {"id": transaction_id})
-        return found
+        return fate(connection, transaction_id)
 
 
 def _server_default(psycopg_connection: Any) -> None:

@@ -36,6 +36,7 @@ from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
 from sqlalchemy.types import CHAR, TypeEngine
 
 from ..policies.locks.book import Strength
+from .transaction_ids import known_as
 
 
 class Wait(enum.Enum):
@@ -132,7 +133,7 @@ def lock_statement(steps: tuple[Step, ...], wait: Wait) -> Select[Any]:
     last = select(
         literal_column(str(_XID)).label("step"),
         _ZERO.label("place"),
-        cast(func.pg_current_xact_id(), Text).label("note"),
+        known_as(func.pg_current_xact_id()).label("note"),
     ).where(_sum(done) >= _ZERO)
     was = select(literal_column(str(_WAS)), _ZERO, head.c.was)
     limit = select(literal_column(str(_LIMIT)), _ZERO, _limit(head.c.was))
@@ -175,7 +176,7 @@ def facts(locked: CTE) -> list[ColumnElement[Any]]:
     was = select(_head().c.was).scalar_subquery()
     return [
         locked.c.uow_place,
-        case((first, cast(func.pg_current_xact_id(), Text)), else_=null()),
+        case((first, known_as(func.pg_current_xact_id())), else_=null()),
         case((first, was), else_=null()),
         case((first, _limit(was)), else_=null()),
     ]

@@ -20,7 +20,7 @@ class Telling(NamedTuple):
 
 
 _NOTHING = Telling(None, None, None)
-#: while updating tuple (0,1) in relation "stat": in any language a pair of numbers and a quoted name.
+#: while updating tuple (0,1) in relation "stat": in any language the pair and the quoted name.
 _TUPLE = re.compile(r"\(\d+,\d+\)")
 _NAME = re.compile(r"[\"«„“「](.+?)[\"»“”」]")
 

@@ -42,6 +42,8 @@ def class_tables16(postgres16: EmbeddedPostgres) -> EmbeddedPostgres:
 async def staged(
     name: str, server: EmbeddedPostgres, hygiene: Hygiene, probe: ServerProbe
 ) -> AsyncIterator[Stage]:
+    # A test that failed may have left transactions open.
+    probe.terminate_all()
     probe.execute(RESET)
     hygiene.probe = probe
     face = PoolFace(name, server.url(PoolFace.ALL[name][0]), hygiene, probe=probe)

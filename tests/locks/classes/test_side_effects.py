@@ -86,20 +86,30 @@ def stat_of(item: Item) -> Iterable[tuple[type, Any]]:
     return [(Stat, item.category)]
 
 
-@pytest.mark.parametrize("declared", [False, True])
-async def test_11_a_trigger(stage: Stage, declared: bool) -> None:
-    """Nobody writes the same item, yet both write both rows of `Stat`, in opposite orders."""
+async def test_11_a_trigger(stage: Stage) -> None:
+    """Nobody writes the same item, yet both write both rows of `Stat`, in opposite orders.
+
+    Undeclared, the detector or the tripwire ends that and the retry carries it.
+    """
     bodies = items(1, 2), items(3, 4)
     (await stage.plain(*bodies)).check_deadlock()
     stage.probe.execute(RESET)
+    ended = await stage.units(*bodies)
+    assert not ended.errors
+    assert max(ended.attempts) > 1
+    check_stat(stage)
 
-    def prepare(uow: Any) -> None:
-        if declared:
-            uow.writes_also(Item, stat_of)
 
-    ended = await stage.units(*bodies, prepare=prepare)
+async def test_11_a_declared_trigger(stage: Stage) -> None:
+    """`writes_also` says which rows it writes: they are locked in order."""
+    ended = await stage.units(
+        items(1, 2), items(3, 4), prepare=lambda uow: uow.writes_also(Item, stat_of)
+    )
     ended.check_well()
-    if declared:
-        assert ended.attempts == [1, 2]
+    assert ended.attempts == [1, 2]
+    check_stat(stage)
+
+
+def check_stat(stage: Stage) -> None:
     assert stage.probe.execute("SELECT sum(v) FROM class_item") == [(4,)]
     assert stage.probe.execute("SELECT bumps FROM class_stat") == [(2,), (2,)]

@@ -254,7 +254,7 @@ async def test_the_transaction_id_rides_along(face: Face) -> None:
         await result(tx.lock(Account, 1))
         known = tx.unit.transaction_id
         asked = await result(tx.scalar(text("SELECT pg_current_xact_id()::text")))
-        assert known == asked
+        assert known.partition("@")[0] == asked
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from ...sql.row_locks import (
     rows_parameters,
 )
 from .. import places
+from .around import refuse_own_rows
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -65,6 +66,7 @@ def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
     except exc.DBAPIError as error:
         if unit.home.rules.sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
+        refuse_own_rows(unit, wants)
         raise late_lock(unit, wants) from error
 
 
@@ -90,6 +92,9 @@ def take(
     with locking(unit):
         found = answer(connection.execute(statement, parameters), len(steps))
     note(unit, found.transaction_id, found.lock_timeout)
+    for step, resources in zip(steps, asked, strict=True):
+        if step.table is not None:
+            unit.book.touch(resources[0].rank)
     place = places.caller()
     refused = [
         resource

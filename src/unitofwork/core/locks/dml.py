@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import (
     Grouping,
     Tuple,
 )
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 from sqlalchemy.sql.selectable import FromClause
 
 from .tables import key_columns
@@ -118,11 +119,11 @@ def keys_in(
         match _equality(part, parameters):
             case Tuple() as left, values:
                 whole = [each for each in left.clauses if isinstance(each, ColumnElement)]
-                if len(whole) == len(own) and all(a in {b} for a, b in zip(whole, own)):
+                if len(whole) == len(own) and all(map(_same, whole, own)):
                     return Keys([tuple(value) for value in values], False)
             case left, values:
                 for place, column in enumerate(own):
-                    if place not in named and left in {column}:
+                    if place not in named and _same(left, column):
                         named[place] = values
                         used += 1
                         break
@@ -135,7 +136,12 @@ def keys_in(
     return Keys(known, used == total)
 
 
-def _conjuncts(where: ColumnElement[bool] | None) -> Iterator[ColumnElement[bool]]:
+def _same(one: Any, column: Any) -> bool:
+    # == would make an expression of them; an ORM attribute's column hashes like the table's.
+    return one in {column}
+
+
+def _conjuncts(where: Any) -> Iterator[ColumnElement[bool]]:
     if isinstance(where, Grouping):
         yield from _conjuncts(where.element)
     elif isinstance(where, BooleanClauseList) and where.operator is operators.and_:
@@ -186,6 +192,8 @@ def _row(target: Target, values: Any, parameters: Parameters) -> dict[Column[Any
 
 
 def _default(column: Column[Any]) -> Any:
+    if isinstance(column.default, ScalarElementColumnDefault):
+        return column.default.arg
     if column.default is not None:
-        return column.default.arg if column.default.is_scalar else COMPUTED
+        return COMPUTED
     return COMPUTED if column.server_default is not None or column.primary_key else None

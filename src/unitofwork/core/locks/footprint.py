@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, Select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.orm.attributes import instance_state
 
 from ...policies.locks.book import Strength, stronger
@@ -20,6 +21,9 @@ __all__ = ["Footprint", "Found", "Lookup", "closure", "footprint", "rows_of"]
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
+
+#: Of one query; the servers take some more.
+MOST_COLUMNS = 1_000
 
 
 @dataclass(slots=True)
@@ -65,7 +69,7 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
 
 
 def closure(
-    tx: CoreTransaction, found: Footprint, ask: Callable[[Select[Any]], Iterable[Row[Any]]]
+    tx: CoreTransaction, found: Footprint | Found, ask: Callable[[Select[Any]], Iterable[Row[Any]]]
 ) -> Iterator[Found]:
     """Look up what `found.lookups` stand for, level by level: cascades go on.
 
@@ -74,6 +78,10 @@ def closure(
     """
     lookups = found.lookups
     while lookups:
+        if 1 < len(lookups) <= MOST_COLUMNS:  # mostly there are no rows, and one query says so
+            are_there: list[Any] = [lookup.exists() for lookup in lookups]
+            (answer,) = ask(select(*are_there))
+            lookups = list(itertools.compress(lookups, answer))
         level = Found()
         for lookup in lookups:
             more = lookup.found(tx, ask(lookup.statement()))

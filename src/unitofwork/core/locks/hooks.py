@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, event
-from sqlalchemy.orm import SessionTransaction
+from typing import Any
+
+from sqlalchemy import Connection, Result, event
+from sqlalchemy.orm import ORMExecuteState, SessionTransaction
+from sqlalchemy.sql.dml import UpdateBase
 
 from ..transaction import CoreTransaction
 from .again import lock_first
 from .flush import lock_before, note_after
+from .writing import execute_write
 
 
 @event.listens_for(CoreTransaction, "after_begin")
@@ -26,3 +30,8 @@ def _about_to_flush(session: CoreTransaction, *_: object) -> None:
 @event.listens_for(CoreTransaction, "after_flush")
 def _flushed(session: CoreTransaction, *_: object) -> None:
     note_after(session)
+
+
+@event.listens_for(CoreTransaction, "do_orm_execute")
+def _about_to_execute(state: ORMExecuteState) -> Result[Any] | None:
+    return execute_write(state) if isinstance(state.statement, UpdateBase) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Select, Table, select, tuple_
+from sqlalchemy import Column, ColumnElement, Exists, Select, Table, select, tuple_
 from sqlalchemy.engine import Row
 
 from ...policies.locks.book import Strength
@@ -81,11 +81,16 @@ class Lookup:
 
     def statement(self) -> Select[Any]:
         """The query for them."""
+        return select(*self._selected()).where(self._condition())
+
+    def exists(self) -> Exists:
+        """Whether there are any."""
+        return select(self.table).where(self._condition()).exists()
+
+    def _condition(self) -> ColumnElement[bool]:
         if len(self.columns) == 1:
-            where = self.columns[0].in_([value for (value,) in self.values])
-        else:
-            where = tuple_(*self.columns).in_(self.values)
-        return select(*self._selected()).where(where)
+            return self.columns[0].in_([value for (value,) in self.values])
+        return tuple_(*self.columns).in_(self.values)
 
     def found(self, tx: CoreTransaction, rows: Iterable[Row[Any]]) -> Found:
         """What follows from the answer."""

@@ -104,9 +104,9 @@ def _refused(unit: Unit, statement: str, effect: Effect) -> UnorderedWriteError:
     remedy = (
         "lock with tx.lock(), tx.lock_many() or tx.lock_where(), which take the rows in order."
         if effect is Effect.LOCK
-        else "change objects, or use update(), delete() and insert() of SQLAlchemy through tx, whose "
-        "rows can be told; or open this unit with strict_locks=False: then the statement waits for "
-        "locks for a short time only."
+        else "change objects, or give update(), delete() and insert() to tx.execute(), "
+        "so that their rows can be told; with strict_locks=False the statement may be sent, and "
+        "waits for locks for a short time only."
     )
     return UnorderedWriteError(
         f"Unit {unit.name!r} has strict_locks=True, and was asked at {place} for a statement whose "

@@ -56,8 +56,8 @@ class Relations:
         self.plan = plan
         #: Attribute by attribute from where a flush will copy its value; None: it becomes NULL.
         self.copied: dict[State, dict[str, tuple[State, str] | None]] = {}
-        #: Objects whose row a flush updates once more, after its INSERT or UPDATE.
-        self.written_twice: set[State] = set()
+        #: Columns that a flush writes by an UPDATE of their own, after the row's INSERT or UPDATE.
+        self.written_later: dict[State, set[str]] = {}
         self._pairs: dict[object, tuple[RelationshipProperty[Any], State, State, bool]] = {}
         self._moved: dict[RelationshipProperty[Any], set[State]] = {}
         self._rekeyed = False
@@ -212,8 +212,8 @@ class Relations:
             source = parent_mapper.get_property_by_column(of_parent).key
             target = child_mapper.get_property_by_column(of_child).key
             self.copied.setdefault(child, {})[target] = (parent, source)
-        if prop.post_update:
-            self.written_twice.add(child)
+            if prop.post_update:
+                self.written_later.setdefault(child, set()).add(target)
 
     def _clear(self, prop: RelationshipProperty[Any], child: State | None) -> None:
         if child is None:
@@ -224,8 +224,8 @@ class Relations:
             target = mapper.get_property_by_column(of_child).key
             # Where another parent takes the child over, that is what will be written.
             self.copied.setdefault(child, {}).setdefault(target, None)
-        if prop.post_update:
-            self.written_twice.add(child)
+            if prop.post_update:
+                self.written_later.setdefault(child, set()).add(target)
 
     def _pair(
         self, prop: RelationshipProperty[Any], state: State, child: State | None, inserted: bool

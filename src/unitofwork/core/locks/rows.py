@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from ...sql.row_locks import (
     FOR,
+    GUARD,
     Step,
     Wait,
     facts,
@@ -27,7 +29,7 @@ from ...sql.row_locks import (
 )
 from ...types import LockStrength
 from .. import places
-from .acquire import acquire, limits, locking, note
+from .acquire import acquire, limits, locking, note, with_late
 from .tables import tables_of
 
 if TYPE_CHECKING:
@@ -103,7 +105,12 @@ def lock_rows(
         for _, mapper, keys in asked
         for resource in resources_of(tx, mapper, keys)
     }
-    if len(asked) == 1 and _takes_one_query(tx, asked[0][1], wants, how):
+    at_once = _in_one_query(tx, asked[0][1], wants, how) if len(asked) == 1 else None
+    if at_once is Wait.NOWAIT and how.wait is Wait.BLOCK:
+        late = dataclasses.replace(how, wait=at_once, timeout=GUARD)
+        load_late = functools.partial(_lock_and_load, tx, *asked[0], late)
+        found = {asked[0][0]: with_late(tx.unit, wants, load_late)}
+    elif at_once is not None:
         found = {asked[0][0]: _lock_and_load(tx, *asked[0], how)}
     else:
         acquire(tx, wants, wait=how.wait, timeout=how.timeout)
@@ -271,14 +278,18 @@ def _as_stored(tx: CoreTransaction, mapper: Mapper[Any], keys: list[Key]) -> lis
 _ANY = Strength.KEY_SHARE
 
 
-def _takes_one_query(
+def _in_one_query(
     tx: CoreTransaction, mapper: Mapper[Any], wants: Mapping[Resource, Strength], how: How
-) -> bool:
-    """Whether one statement can lock and load it all."""
+) -> Wait | None:
+    """How one statement can lock and load it all, if it can."""
     if not tx.unit.home.rules.locks_rows or len(tables_of(mapper)) != 1 or not wants:
-        return False
+        return None
+    if how.wait is not Wait.BLOCK:
+        return how.wait
     plan = tx.unit.book.plan(wants)
-    return len(plan.in_order) == len(wants) or how.wait is not Wait.BLOCK
+    if len(plan.in_order) == len(wants):
+        return Wait.BLOCK
+    return Wait.NOWAIT if len(plan.late) == len(wants) else None
 
 
 def _lock_and_load(
@@ -291,6 +302,7 @@ def _lock_and_load(
     parameters |= rows_parameters(0, Step(table, how.strength), [each.key for each in resources])
     with locking(unit):
         rows = tx.execute(statement, parameters, execution_options=_FRESH).unique().all()
+    unit.book.touch(unit.home.tables.rank(table))
     place = places.caller()
     found: dict[Key, Any] = {}
     for instance, at, transaction_id, lock_timeout, _ in rows:
@@ -353,6 +365,8 @@ def _lock_unordered(
     with locking(unit):
         rows = list(tx.execute(statement, execution_options=_FRESH).unique().scalars())
     if unit.home.rules.locks_rows:
+        for table in tables_of(mapper):
+            unit.book.touch(unit.home.tables.rank(table))
         place = places.caller()
         keys = [tuple(inspect(each).identity) for each in rows]
         for resource in resources_of(tx, mapper, keys):

@@ -45,7 +45,7 @@ class Shape:
     mapper: Mapper[Any]
     #: The base of an inheritance first.
     parts: tuple[Part, ...]
-    #: Where in the identity of an object each attribute of its primary key stands.
+    #: Where in the identity of an object each attribute of its primary keys stands.
     identity: dict[str, int]
     #: Whether two values of a column are the same to a flush.
     equal: dict[str, Callable[[Any, Any], Any]]
@@ -71,10 +71,7 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
     return Shape(
         mapper=mapper,
         parts=parts,
-        identity={
-            mapper.get_property_by_column(column).key: place
-            for place, column in enumerate(mapper.primary_key)
-        },
+        identity=_identity(mapper, parts),
         equal={key: manager[key].impl.is_equal for part in parts for key in part.columns},
         relationships=relationships,
         locking=frozenset[str]().union(*(part.locking for part in parts)),
@@ -85,6 +82,20 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
             and all(one.mapper.base_mapper is not mapper for one in relationships)
         ),
     )
+
+
+def _identity(mapper: Mapper[Any], parts: tuple[Part, ...]) -> dict[str, int]:
+    places = {
+        mapper.get_property_by_column(column).key: place
+        for place, column in enumerate(mapper.primary_key)
+    }
+    for part in parts:
+        for link in part.to_base:  # the same values in the row of a sub-table
+            for column, referred in zip(link.columns, link.referred, strict=True):
+                place = places.get(mapper.get_property_by_column(referred).key)
+                if place is not None:
+                    places.setdefault(mapper.get_property_by_column(column).key, place)
+    return places
 
 
 def _part(mapper: Mapper[Any], table: Table, family: set[Any]) -> Part:

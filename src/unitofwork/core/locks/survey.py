@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import Table
@@ -101,32 +103,27 @@ class Survey(Found):
             is_key_change = part.locking_always or not here.isdisjoint(part.locking)
             self.want(resource, Strength.UPDATE if is_key_change else Strength.NO_KEY_UPDATE)
             self.writes.append(resource)
-            is_rewritten = state in self._relations.written_twice
-            if not is_rewritten:
+            later = self._relations.written_later.get(state)
+            if later is None:
                 self.updated[resource] = state
-            # PostgreSQL checks also the foreign keys that stay as they are, of a row that was
-            # written to before in the same transaction.
-            checks_all = (
-                is_rewritten or resource in self._book.written or resource in self._book.inserted
-            )
-            columns = tuple(part.columns[attribute] for attribute in here)
-            own = key_columns(part.table)
-            for link, attributes in part.outgoing:
-                if checks_all or not here.isdisjoint(attributes):
-                    values = self._values(state, attributes)
-                    if Unknown.UNLOADED in values and here.isdisjoint(attributes):
-                        self._look_up(part.table, own, key, Effect.CHANGED, columns)
-                    else:
-                        self._check(link, values)
+            is_rewritten = later is not None and not here <= later
+            if is_rewritten or self._is_checked_anew(resource):
+                self._check_row(state, part, key, here)
+            else:
+                for link, attributes in part.outgoing:
+                    if not here.isdisjoint(attributes):
+                        self._check(link, self._values(state, attributes))
             if is_key_change:
+                new_key = self._values(state, part.key)
+                if new_key != key and all_known(new_key):
+                    self.inserts.append(self._tables.row(part.table, new_key))
                 for link, attributes in part.incoming:
                     if not here.isdisjoint(attributes):
-                        old = stored(state, attributes)
-                        self._befall(part, key, columns, link, old, Effect.CHANGED)
-                for key_of, attributes in self._named(part):
-                    if not here.isdisjoint(attributes):
-                        self._name(part.table, key_of, stored(state, attributes))
-                        self._name(part.table, key_of, self._values(state, attributes))
+                        self._befall(state, part, key, here, link, attributes, Effect.CHANGED)
+            for columns, attributes in self._named(part):
+                if not here.isdisjoint(attributes):
+                    self._name(part.table, columns, stored(state, attributes))
+                    self._name(part.table, columns, self._values(state, attributes))
 
     def _delete(self, state: State) -> None:
         if state.key is None:
@@ -137,20 +134,22 @@ class Survey(Found):
                 self.is_unsure = True
                 continue
             resource = self._tables.row(part.table, key)
-            if state in self._relations.written_twice:
+            later = self._relations.written_later.get(state)
+            if later is not None:
                 self.want(resource, Strength.NO_KEY_UPDATE)
+                if self._is_checked_anew(resource):
+                    self._check_row(state, part, key, later)
             self.want(resource, Strength.UPDATE)
             self.writes.append(resource)
             self._deleted.add(resource)
-            columns = tuple(part.columns.values())
             is_followed = [
-                self._befall(part, key, columns, link, stored(state, attributes), Effect.DELETED)
+                self._befall(state, part, key, part.columns, link, attributes, Effect.DELETED)
                 for link, attributes in part.incoming
             ]
             if all(is_followed):
                 self._followed[resource] = None
-            for key_of, attributes in self._named(part):
-                self._name(part.table, key_of, stored(state, attributes))
+            for columns, attributes in self._named(part):
+                self._name(part.table, columns, stored(state, attributes))
 
     def _changed(self, state: State, shape: Shape, copied: dict[str, Any] | None) -> set[str]:
         """The columns for which the flush will send a value, as the flush itself finds them."""
@@ -194,7 +193,9 @@ class Survey(Found):
                 referred = tuple(values.get(column) for column in link.referred)
                 self._children.setdefault((link, Effect.DELETED), []).append(referred)
         elif key_of and all_known(pair.values):
-            self._look_up(pair.table, pair.columns, pair.values, Effect.DELETED)
+            self.lookups += lookups_of(
+                pair.table, pair.columns, [pair.values], Effect.DELETED, self._followed
+            )
 
     # --- what follows from a row's change
 
@@ -206,31 +207,44 @@ class Survey(Found):
         else:
             self.is_unsure = True
 
+    def _is_checked_anew(self, resource: Resource) -> bool:
+        """Whether PostgreSQL checks also the foreign keys that an UPDATE leaves as they are.
+
+        It does with rows that were written to before in the same transaction.
+        """
+        return resource in self._book.written or resource in self._book.inserted
+
+    def _check_row(self, state: State, part: Part, key: Values, changed: Collection[str]) -> None:
+        """All foreign keys of a row are checked."""
+        for link, attributes in part.outgoing:
+            values = self._values(state, attributes)
+            if Unknown.UNLOADED in values and not any(one in changed for one in attributes):
+                self._look_up(part, key, changed, Effect.CHANGED)
+            else:
+                self._check(link, values)
+
     def _befall(
         self,
+        state: State,
         part: Part,
         key: Values,
-        columns: Columns,
+        changed: Iterable[str],
         link: Link,
-        old: Values | None,
+        attributes: Attributes,
         effect: Effect,
     ) -> bool:
         """Have the children of a row looked up, or the row itself to learn what they refer to."""
+        old = stored(state, attributes)
         if old is None:
-            self._look_up(part.table, key_columns(part.table), key, effect, columns)
+            self._look_up(part, key, changed, effect)
         else:
             self._children.setdefault((link, effect), []).append(old)
         return old is not None
 
-    def _look_up(
-        self,
-        table: Table,
-        columns: Columns,
-        values: Values,
-        effect: Effect,
-        changed: Columns = (),
-    ) -> None:
-        self.lookups += lookups_of(table, columns, [values], effect, self._followed, changed)
+    def _look_up(self, part: Part, key: Values, changed: Iterable[str], effect: Effect) -> None:
+        columns = key_columns(part.table)
+        which = [part.columns[attribute] for attribute in changed]
+        self.lookups += lookups_of(part.table, columns, [key], effect, self._followed, which)
 
     def _named(self, part: Part) -> list[tuple[Columns, Attributes]]:
         if not self._with_names:
@@ -240,8 +254,10 @@ class Survey(Found):
 
     def _name(self, table: Table, columns: Columns, values: Values | None) -> None:
         if self._with_names and values is not None and all_known(values):
-            parts = (table.fullname, *(column.name for column in columns), *values)
-            self.names[name(parts)] = Strength.UPDATE
+            # The two sides of a relationship list the same columns in different orders.
+            parts = sorted(zip((column.name for column in columns), values, strict=True))
+            columns_then_values = itertools.chain(*zip(*parts, strict=True))
+            self.names[name((table.fullname, *columns_then_values))] = Strength.UPDATE
 
     def _values(self, state: State, attributes: Attributes) -> Values:
         return tuple(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ...types import Place
-from .order import Rank, Resource
+from .order import NAMES, Rank, Resource
 
 
 class Strength(enum.IntEnum):
@@ -50,6 +50,15 @@ class Held(NamedTuple):
     place: Place | None
 
 
+class Mark(NamedTuple):
+    """How much of the book was written at a savepoint."""
+
+    locks: int
+    inserted: int
+    written: int
+    touched: int
+
+
 @dataclass(slots=True)
 class Plan:
     """What to do about a request, each part in the global order."""
@@ -75,6 +84,9 @@ class Book:
         self.written: set[Resource] = set()
         self.floor = floor
         self._top: Position | None = None
+        #: Tables of which the transaction holds the shared lock of a locker or writer, also where
+        #: no row was found: one that keeps all others out of a table waits for it.
+        self._touched: list[Rank] = []
         self._undo: list[tuple[Resource, Held | None]] = []
         self._inserted_log: list[Resource] = []
         self._written_log: list[Resource] = []
@@ -117,8 +129,18 @@ class Book:
         if self._top is None or position > self._top:
             self._top = position
 
+    def touch(self, rank: Rank) -> None:
+        """Note that a lock query, or an INSERT, has been at a table."""
+        if rank.tier == NAMES.tier or rank in self._touched:
+            return
+        self._touched.append(rank)
+        position = Position(rank, (), 0)
+        if self._top is None or position > self._top:
+            self._top = position
+
     def record_inserted(self, resource: Resource) -> None:
         """Note a row of one's own."""
+        self.touch(resource.rank)
         # Deleted and inserted anew, it stays a row of one's own whatever is rolled back between.
         if resource not in self.inserted:
             self.inserted.add(resource)
@@ -130,13 +152,18 @@ class Book:
             self.written.add(resource)
             self._written_log.append(resource)
 
-    def mark(self) -> tuple[int, int, int]:
+    def mark(self) -> Mark:
         """A point to go back to: a savepoint."""
-        return len(self._undo), len(self._inserted_log), len(self._written_log)
+        return Mark(
+            locks=len(self._undo),
+            inserted=len(self._inserted_log),
+            written=len(self._written_log),
+            touched=len(self._touched),
+        )
 
-    def back_to(self, mark: tuple[int, int, int]) -> None:
+    def back_to(self, mark: Mark) -> None:
         """Forget what was locked and written since: ROLLBACK TO SAVEPOINT has released it."""
-        locks, inserted, written = mark
+        locks, inserted, written, touched = mark
         while len(self._undo) > locks:
             resource, before = self._undo.pop()
             if before is None:
@@ -147,7 +174,9 @@ class Book:
         del self._inserted_log[inserted:]
         self.written.difference_update(self._written_log[written:])
         del self._written_log[written:]
+        del self._touched[touched:]
         positions = [_highest(resource, held.strength) for resource, held in self.held.items()]
+        positions += [Position(rank, (), 0) for rank in self._touched]
         self._top = max(positions, default=None)
 
     def strengths(self) -> dict[Resource, Strength]:

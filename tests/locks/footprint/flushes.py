@@ -14,7 +14,7 @@ from unitofwork.core.locks.tables import Tables, key_columns
 from unitofwork.policies.locks.book import Book, Strength, stronger
 from unitofwork.policies.locks.order import Resource
 
-from .footprint_model import Base
+from .model import Base
 
 Locks = dict[tuple[Any, ...], Strength]
 
@@ -45,20 +45,25 @@ class Flushes(Session):
             found.writes += level.writes
         return found
 
-    def checked_flush(self) -> Footprint:
-        """Flush, and fail if the locks on the server are others than the footprint said."""
+    def checked_flush(self, *, exactly: bool = True) -> Footprint:
+        """Flush, and fail if the locks on the server are others than the footprint said.
+
+        `exactly`: fail also if they are fewer.
+        """
         found = self.foresee()
         self.flush()
         self.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         self.note(found)
         seen = self.locks()
-        book = {short(one): held.strength for one, held in self.unit.book.held.items()}
-        own = {short(one) for one in self.unit.book.inserted}
-        expected = {row: strength for row, strength in book.items() if row not in own}
-        # What may be locked for good reason, and what has to be.
-        missed = {row: name(strength) for row, strength in seen.items() - expected.items()}
-        surplus = {row: name(strength) for row, strength in expected.items() - seen.items()}
-        assert not missed and not surplus, f"not foreseen: {missed}; not locked: {surplus}"
+        book = self.unit.book
+        held = {short(one): lock.strength for one, lock in book.held.items()}
+        own = {short(one) for one in book.inserted}  # which nobody else can see
+        missed = {row: name(how) for row, how in seen.items() if held.get(row, 0) < how}
+        surplus = {
+            row: name(how) for row, how in held.items() if seen.get(row, 0) < how and row not in own
+        }
+        assert not missed, f"not foreseen: {missed}"
+        assert not surplus or not exactly, f"not locked: {surplus}"
         return found
 
     def note(self, found: Footprint) -> None:
@@ -70,6 +75,13 @@ class Flushes(Session):
             book.record_written(resource)
         for resource in (*found.inserts, *rows_of(self, found.new_objects)):  # type: ignore[arg-type]
             book.record_inserted(resource)
+
+    def start_anew(self) -> None:
+        """Undo all, and forget what was loaded."""
+        self.rollback()
+        self.expunge_all()
+        self.kept.clear()
+        self.unit.book = Book()
 
     def locks(self) -> Locks:
         """Which rows are locked, as another connection sees it, and how strongly."""

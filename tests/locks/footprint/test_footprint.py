@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.pool import NullPool
 
-from unitofwork.testing.postgres import EmbeddedPostgres
+from unitofwork.policies.locks.book import Strength
 
-from .footprint_model import (
+from .flushes import Flushes, wanted
+from .model import (
     Album,
     Article,
     Boss,
@@ -30,28 +29,7 @@ from .footprint_model import (
     Tag,
     Ticket,
     Widget,
-    create_tables,
-    fill,
 )
-from .footprints import Flushes, short, wanted
-
-
-@pytest.fixture(scope="module")
-def engine(postgres: EmbeddedPostgres) -> Iterator[Engine]:
-    create_tables(postgres.url("psycopg"))
-    engine = create_engine(postgres.url("psycopg"))
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def tx(engine: Engine) -> Iterator[Flushes]:
-    with engine.begin() as connection:
-        fill(connection)
-    with Flushes(engine) as session:
-        yield session
-        session.rollback()
-
 
 Flush = Callable[[Flushes], object]
 
@@ -255,7 +233,7 @@ def many_to_many_of_one_table(tx: Flushes) -> None:
 
 def many_to_many_deleted(tx: Flushes) -> None:
     tx.get_one(Article, 2).related.clear()
-    tx.flush()
+    tx.checked_flush()
     tx.delete(tx.get_one(Article, 3))
     tx.delete(tx.get_one(Tag, 3))
 
@@ -299,12 +277,6 @@ def key_changed_many_to_one(tx: Flushes) -> None:
     assert price.currency is not None
     price.amount = 9
     price.currency.code = "EEE"
-
-
-def replaced(tx: Flushes) -> None:
-    """A new object with the key of a deleted one updates its row."""
-    tx.delete(tx.get_one(City, 12))
-    tx.add(City(id=12, name="new", country_id=3))
 
 
 def many_at_once(tx: Flushes) -> None:
@@ -353,9 +325,22 @@ FLUSHES: list[Flush] = [
     key_changed,
     key_changed_with_children_loaded,
     key_changed_many_to_one,
-    replaced,
     many_at_once,
 ]
+
+
+def test_a_row_that_is_replaced(tx: Flushes) -> None:
+    """A new object with the key of a deleted one updates its row; it is locked for the worst."""
+    tx.delete(tx.get_one(City, 12))
+    tx.add(City(id=12, name="new", country_id=3))
+    found = tx.foresee()
+    tx.flush()
+    assert wanted(found) == {
+        ("fp_city", 12): Strength.UPDATE,
+        ("fp_country", 3): Strength.KEY_SHARE,
+    }
+    assert wanted(found).keys() == tx.locks().keys()
+    assert not found.inserts
 
 
 @pytest.mark.parametrize("program", FLUSHES, ids=lambda program: program.__name__)

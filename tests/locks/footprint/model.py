@@ -11,7 +11,6 @@ from sqlalchemy import (
     Index,
     Integer,
     Table,
-    create_engine,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -262,18 +261,3 @@ ROWS = """
     INSERT INTO fp_article_topic (id, topic_id, row_id) VALUES (1, 1, 71), (1, 2, 72), (2, 1, 73);
     INSERT INTO fp_related (left_id, right_id) VALUES (1, 2), (2, 1);
 """
-
-
-def create_tables(url: str) -> None:
-    """Make the tables anew."""
-    engine = create_engine(url)
-    Base.metadata.drop_all(engine)
-    Base.metadata.create_all(engine)
-    engine.dispose()
-
-
-def fill(connection: Any) -> None:
-    """Empty the tables and put the rows in."""
-    names = ", ".join(Base.metadata.tables)
-    connection.exec_driver_sql(f"TRUNCATE {names}")
-    connection.exec_driver_sql(ROWS)

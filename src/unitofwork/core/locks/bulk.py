@@ -1,0 +1,191 @@
+"""update() and delete() through the session: their rows are locked in order, then changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Column, Delete, Result, Update, select, tuple_
+from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
+
+from ...policies.locks.book import stronger
+from ...policies.locks.order import Resource
+from ...sql.row_locks import Step, has_other_spellings, keys_select, rows_parameters
+from .acquire import acquire, connection_of, locking
+from .dml import COMPUTED, Keys, Parameters, Target, assigned, keys_in, value_of
+from .lookups import Effect, Found, check_parent
+from .ordered import (
+    depends_on_rows,
+    is_checked_again,
+    lock_found,
+    lookup_of,
+    record,
+    run,
+    waits_alone,
+)
+from .schema import Link, links_from
+from .tables import Tables, key_columns
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
+
+def execute_change(
+    tx: CoreTransaction, state: ORMExecuteState, statement: Update | Delete, target: Target
+) -> Result[Any] | None:
+    """Run the statement with its rows locked in order. None: its rows can't be told."""
+    return _Change(tx, state, statement, target).execute()
+
+
+class _Change:
+    """One UPDATE or DELETE with a WHERE."""
+
+    def __init__(
+        self,
+        tx: CoreTransaction,
+        state: ORMExecuteState,
+        statement: Update | Delete,
+        target: Target,
+    ) -> None:
+        self._tx = tx
+        self._state = state
+        self._statement = statement
+        self._target = target
+        parameters = state.parameters
+        self._parameters: Parameters = parameters if isinstance(parameters, Mapping) else {}
+        self._sets: dict[Column[Any], Any] | None = {}
+        if isinstance(statement, Update):
+            self._sets = assigned(statement, target, [self._parameters])
+        effect = Effect.DELETED if isinstance(statement, Delete) else Effect.CHANGED
+        self._lookup = lookup_of(target.table, effect, self._sets or ())
+
+    def execute(self) -> Result[Any] | None:
+        if self._sets is None:
+            return None
+        keys = self._keys()
+        found = Found()
+        if keys is None or self._depends_on_rows(keys):
+            rows = self._read(found)
+            whole = False
+        else:
+            rows = [self._row(key) for key in keys.values]
+            for resource in rows:
+                found.want(resource, self._lookup.strength)
+            for link in self._links_set():
+                check_parent(self._tables, link, self._set_values(link, {}), found)
+            whole = True
+        if whole and len(found.wants) == 1 and waits_alone(self._tx.unit, found):
+            result = self._run(self._statement)
+            if getattr(result, "rowcount", -1) == 1:
+                record(self._tx.unit, found.wants)
+            else:
+                # Where WHERE did not hold any more, the server may have locked the row to see it.
+                acquire(self._tx, found.wants)
+        else:
+            lock_found(self._tx, found)
+            result = self._run_restricted(rows, whole)
+        for resource in (*rows, *found.writes):
+            self._tx.unit.book.record_written(resource)
+        return result
+
+    # --- which rows
+
+    @property
+    def _tables(self) -> Tables:
+        return self._tx.unit.home.tables
+
+    def _row(self, key: tuple[Any, ...]) -> Resource:
+        return self._tables.row(self._target.table, key)
+
+    def _keys(self) -> Keys | None:
+        if has_other_spellings(self._target.table):
+            return None
+        return keys_in(self._statement.whereclause, self._target, self._parameters)
+
+    def _depends_on_rows(self, keys: Keys) -> bool:
+        """Whether what is to be locked follows from what is in the rows."""
+        if depends_on_rows(self._lookup):
+            return True
+        if any(COMPUTED in self._set_values(link, {}) for link in self._links_set()):
+            return True
+        return is_checked_again(self._tx.unit, self._lookup, map(self._row, keys.values))
+
+    def _read(self, found: Found) -> list[Resource]:
+        """Read the rows that WHERE finds now, and what they refer to."""
+        # What SET computes for a foreign key is computed here too.
+        expressions = {
+            column: value
+            for link in self._links_set()
+            for column in link.columns
+            if (value := (self._sets or {}).get(column)) is not None
+            and value is not COMPUTED
+            and value_of(value, self._parameters) is COMPUTED
+        }
+        own = self._lookup._selected()
+        statement = select(
+            *(self._target.source.c[column.key] for column in own),
+            *(value.label(f"uow_{at}") for at, value in enumerate(expressions.values())),
+        )
+        statement = statement.select_from(self._target.entity or self._target.source)
+        if self._statement.whereclause is not None:
+            statement = statement.where(self._statement.whereclause)
+        if self._target.entity is not None:
+            # Of the statement's own options, those that its WHERE depends on.
+            options = self._statement._with_options
+            criteria = [one for one in options if isinstance(one, LoaderCriteriaOption)]
+            statement = statement.options(*criteria)
+        with locking(self._tx.unit):
+            rows = connection_of(self._tx).execute(statement, self._parameters).all()
+        answers: list[Any] = [row[: len(own)] for row in rows]
+        more = self._lookup.found(self._tx, dict.fromkeys(answers))
+        stronger(found.wants, more.wants)
+        found.lookups += more.lookups
+        for row in rows:
+            values = dict(zip(own, row, strict=False))
+            values |= dict(zip(expressions, row[len(own) :], strict=True))
+            for link in self._links_set():
+                check_parent(self._tables, link, self._set_values(link, values), found)
+        return list(dict.fromkeys(more.writes))
+
+    def _links_set(self) -> list[Link]:
+        sets = self._sets or {}
+        return [
+            one for one in links_from(self._target.table) if not sets.keys().isdisjoint(one.columns)
+        ]
+
+    def _set_values(self, link: Link, row: Mapping[Column[Any], Any]) -> tuple[Any, ...]:
+        """What a foreign key will be; `row`: what it is, and what was computed."""
+        values = []
+        for column in link.columns:
+            if self._sets and column in self._sets:
+                value = value_of(self._sets[column], self._parameters)
+                if value is COMPUTED:
+                    value = self._parameters.get(column.key, row.get(column, COMPUTED))
+                values.append(value)
+            else:
+                values.append(row.get(column, COMPUTED))
+        return tuple(values)
+
+    # --- running it
+
+    def _run_restricted(self, rows: Sequence[Resource], whole: bool) -> Result[Any]:
+        """Have it change the rows that are locked, and no others that match by now."""
+        book, strength = self._tx.unit.book, self._lookup.strength
+        held = [resource for resource in rows if book.covers(resource, strength)]
+        if whole and len(held) == len(rows):
+            return self._run(self._statement)
+        table = self._target.table
+        columns = [self._target.source.c[column.key] for column in key_columns(table)]
+        key: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
+        arrays = rows_parameters(0, Step(table, strength), [each.key for each in held])
+        self._state.parameters = {**self._parameters, **arrays}
+        return self._run(self._statement.where(key.in_(keys_select(table))), restricted=True)
+
+    def _run(self, statement: Update | Delete, restricted: bool = False) -> Result[Any]:
+        options = {}
+        if restricted and self._state.is_orm_statement:
+            asked = self._state.update_delete_options._synchronize_session
+            if asked in ("auto", "evaluate"):
+                # The restriction can't be evaluated in Python; what was changed can be fetched.
+                options["synchronize_session"] = "fetch"
+        return run(self._state, statement, options)

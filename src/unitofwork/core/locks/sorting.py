@@ -1,0 +1,96 @@
+"""The rows of an INSERT in the order of what may conflict between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Index, Insert, Table
+from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
+from sqlalchemy.dialects.postgresql.dml import OnConflictClause
+
+from ...policies.locks.order import comparable
+from .dml import COMPUTED, Parameters, Target, rows_inserted
+from .schema import Columns, unique_keys
+from .tables import key_columns
+
+Values = Mapping[Column[Any], Any]
+Conflict = OnConflictClause | OnDuplicateClause
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """An INSERT whose rows are sorted."""
+
+    statement: Insert
+    parameters: Any
+    #: As they were given.
+    rows: Sequence[Values]
+    #: The unique columns that they are sorted by; None: they are not.
+    by: Columns | None
+
+
+def sort_rows(statement: Insert, parameters: Any, target: Target) -> Sorted:
+    """The same INSERT with its rows sorted by their conflict target, or key, if that is known."""
+    rows = rows_inserted(statement, target, parameter_sets(parameters))
+    by = _sort_columns(statement, target, rows)
+    if by is None or len(rows) < 2:
+        return Sorted(statement, parameters, rows, by)
+    keys = [tuple(comparable(row[column]) for column in by) for row in rows]
+    places = sorted(range(len(rows)), key=keys.__getitem__)
+    if places == list(range(len(rows))):
+        return Sorted(statement, parameters, rows, by)
+    if statement._sort_by_parameter_order:
+        # Results that were asked for in the order of the parameters would come in another one.
+        return Sorted(statement, parameters, rows, None)
+    if not statement._multi_values:
+        return Sorted(statement, [parameters[place] for place in places], rows, by)
+    given: Any = [each for group in statement._multi_values for each in group]
+    # values() can only add rows to a statement.
+    found = statement._generate()
+    found._multi_values = ([given[place] for place in places],)
+    return Sorted(found, parameters, rows, by)
+
+
+def parameter_sets(parameters: Any) -> list[Parameters]:
+    """The sets of parameters that a statement was given, none or one or many."""
+    if isinstance(parameters, Mapping):
+        return [parameters]
+    return [one for one in parameters or () if isinstance(one, Mapping)]
+
+
+def conflict_of(statement: Insert) -> Conflict | None:
+    """The statement's ON CONFLICT, or ON DUPLICATE KEY."""
+    clause = getattr(statement, "_post_values_clause", None)
+    return clause if isinstance(clause, (OnConflictClause, OnDuplicateClause)) else None
+
+
+def _sort_columns(statement: Insert, target: Target, rows: Sequence[Values]) -> Columns | None:
+    conflict, key = conflict_of(statement), key_columns(target.table)
+    named = None if conflict is None else _target_columns(conflict, target.table)
+    for columns in [named] if named else [key, *unique_keys(target.table)]:
+        if not any(row.get(column, COMPUTED) is COMPUTED for row in rows for column in columns):
+            return key if set(columns) == set(key) else columns
+    return None
+
+
+def _target_columns(conflict: Conflict, table: Table) -> Columns | None:
+    """The columns of ON CONFLICT's target, if it names any."""
+    if isinstance(conflict, OnDuplicateClause):
+        return None
+    if isinstance(conflict.constraint_target, str):
+        return _constraint(table, conflict.constraint_target)
+    elements: Any = conflict.inferred_target_elements or ()
+    names = [getattr(one, "name", one) for one in elements]
+    by_name = {column.name: column for column in table.columns}
+    return tuple(by_name[each] for each in names) if set(names) <= set(by_name) else None
+
+
+def _constraint(table: Table, wanted: str) -> Columns | None:
+    named: list[Any] = [*table.constraints, *table.indexes]
+    for one in named:
+        if one.name == wanted:
+            columns = one.expressions if isinstance(one, Index) else getattr(one, "columns", ())
+            return tuple(c for c in columns if isinstance(c, Column)) or None
+    return key_columns(table) if wanted == f"{table.name}_pkey" else None

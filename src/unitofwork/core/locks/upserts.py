@@ -1,0 +1,167 @@
+"""insert() through the session: its rows sorted by what may conflict, what they touch locked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Insert, Result, Table
+from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
+from sqlalchemy.orm import ORMExecuteState
+
+from ...policies.locks.book import Strength, Wants
+from ...policies.locks.order import NAMES, name
+from ...sql.row_locks import has_other_spellings
+from .acquire import connection_of, locking
+from .dml import COMPUTED, Parameters, Target, rows_inserted, value_of
+from .lookups import Effect, Found, check_parent, lookups_of
+from .ordered import (
+    depends_on_rows,
+    is_checked_again,
+    lock_found,
+    lookup_of,
+    record,
+    run,
+    waits_alone,
+)
+from .schema import Columns, links_from, unique_keys
+from .sorting import Conflict, Values, conflict_of, parameter_sets, sort_rows
+from .tables import key_columns, tables_of
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
+
+def execute_insert(
+    tx: CoreTransaction, state: ORMExecuteState, statement: Insert, target: Target
+) -> Result[Any] | None:
+    """Run the statement, its rows in order. None: their order can't be told."""
+    if statement.select is not None:
+        return None
+    parameters = parameter_sets(state.parameters)
+    ordered = sort_rows(statement, state.parameters, target)
+    rows, by, conflict = ordered.rows, ordered.by, conflict_of(statement)
+    if conflict is not None and by is None and len(rows) > 1:
+        return None
+    found = Found()
+    inserts = _parents_and_names(tx, state, statement, target, rows, parameters, found)
+    if isinstance(conflict, OnConflictDoUpdate):
+        if by is None:
+            return None
+        _want_existing(tx, target, conflict, by, rows, found)
+    own = {one: strength for one, strength in found.wants.items() if one in set(found.writes)}
+    if not _is_in_own_order(target, conflict, by, own, found) or not waits_alone(tx.unit, found):
+        lock_found(tx, found)
+    state.parameters = ordered.parameters
+    result = run(state, ordered.statement, {})
+    # ON CONFLICT DO UPDATE locks what it does not change too; what was not there is one's own.
+    record(tx.unit, found.wants if conflict is None else own)
+    book = tx.unit.book
+    for resource in inserts if conflict is None else ():
+        book.record_inserted(resource)
+    for resource in found.writes:
+        book.record_written(resource)
+    return result
+
+
+def _is_in_own_order(
+    target: Target,
+    conflict: Conflict | None,
+    by: Columns | None,
+    own: Wants,
+    found: Found,
+) -> bool:
+    """Whether the INSERT, left alone, takes what it takes in the global order."""
+    if any(resource.rank == NAMES for resource in found.wants):
+        return False
+    if conflict is None:
+        return len(found.wants) <= 1
+    # Of what a row refers to that conflicts, nothing is locked: then the book would be wrong.
+    return len(own) == len(found.wants) and (len(own) <= 1 or by == key_columns(target.table))
+
+
+def _parents_and_names(
+    tx: CoreTransaction,
+    state: ORMExecuteState,
+    statement: Insert,
+    target: Target,
+    rows: Sequence[Values],
+    parameters: list[Parameters],
+    found: Found,
+) -> list[Any]:
+    """Add what the new rows refer to, and names for what must be unique. The known new rows."""
+    tables = tx.unit.home.tables
+    inserts = []
+    for part in _tables(state, target):
+        own = rows
+        if part is not target.table:
+            other = Target(part, part, target.entity, target.mapper)
+            own = rows_inserted(statement, other, parameters)
+        key = key_columns(part)
+        for row in own:
+            for link in links_from(part):
+                values = tuple(row.get(column, COMPUTED) for column in link.columns)
+                if COMPUTED not in values:
+                    check_parent(tables, link, values, found)
+            given = tuple(row.get(column, COMPUTED) for column in key)
+            if COMPUTED not in given and None not in given:
+                inserts.append(tables.row(part, given))
+            if tx.unit.home.locking.unique_names:
+                for columns in (key, *unique_keys(part)):
+                    _name(part, columns, row, found)
+    for resource in inserts:  # the base's row of an inheritance
+        if conflict_of(statement) is None:
+            found.wants.pop(resource, None)
+    return inserts
+
+
+def _tables(state: ORMExecuteState, target: Target) -> list[Table]:
+    is_bulk = target.mapper is not None and bool(state.parameters)
+    return tables_of(target.mapper) if is_bulk and target.mapper else [target.table]
+
+
+def _name(table: Table, columns: Columns, row: Values, found: Found) -> None:
+    values = tuple(row.get(column, COMPUTED) for column in columns)
+    if COMPUTED not in values and None not in values:
+        parts = (table.fullname, *(column.name for column in columns), *values)
+        found.want(name(parts), Strength.UPDATE)
+
+
+def _want_existing(
+    tx: CoreTransaction,
+    target: Target,
+    conflict: OnConflictDoUpdate,
+    by: Columns,
+    rows: Sequence[Values],
+    found: Found,
+) -> None:
+    """Add the rows that are there already, which ON CONFLICT will lock."""
+    table, tables = target.table, tx.unit.home.tables
+    sets = {
+        column: value
+        for key, value in dict(conflict.update_values_to_set).items()
+        for column in target.columns(key)
+    }
+    lookup = lookup_of(table, Effect.CHANGED, sets)
+    for link in links_from(table):
+        if not sets.keys().isdisjoint(link.columns):
+            values = tuple(value_of(sets.get(column, COMPUTED), {}) for column in link.columns)
+            if COMPUTED not in values:  # "excluded" has the parents of the new row
+                check_parent(tables, link, values, found)
+    wanted = [tuple(row[column] for column in by) for row in rows]
+    if set(by) == set(key_columns(table)) and not has_other_spellings(table):
+        places = [by.index(column) for column in key_columns(table)]
+        resources = [tables.row(table, tuple(key[at] for at in places)) for key in wanted]
+        if not depends_on_rows(lookup) and not is_checked_again(tx.unit, lookup, resources):
+            for resource in resources:
+                found.want(resource, lookup.strength)
+            found.writes += resources
+            return
+    for each in lookups_of(table, by, wanted, Effect.CHANGED, {}, sets):
+        with locking(tx.unit):
+            answer = connection_of(tx).execute(each.statement()).all()
+        more = each.found(tx, answer)
+        for resource, strength in more.wants.items():
+            found.want(resource, strength)
+        found.writes += more.writes
+        found.lookups += more.lookups

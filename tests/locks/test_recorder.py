@@ -1,0 +1,317 @@
+"""The recorder on a real server: circles are found although the transactions never meet."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, ForeignKey, create_engine, delete, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from tests.pool.pool_face import line
+from tests.support.hygiene import Hygiene
+
+import unitofwork.sql
+from unitofwork import AsyncUnitOfWork, ConfigurationError, UnitOfWork
+from unitofwork.core.recorder import Recorder
+from unitofwork.policies.lock_report import Doubt
+from unitofwork.testing.postgres import EmbeddedPostgres
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class A(Base):
+    __tablename__ = "recorder_a"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    v: Mapped[int] = mapped_column(default=0)
+
+
+class B(Base):
+    __tablename__ = "recorder_b"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    v: Mapped[int] = mapped_column(default=0)
+
+
+class Child(Base):
+    __tablename__ = "recorder_child"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    a_id: Mapped[int] = mapped_column(ForeignKey("recorder_a.id"))
+
+
+@pytest.fixture(scope="module")
+def tables(postgres: EmbeddedPostgres) -> None:
+    engine = create_engine(postgres.url("psycopg"))
+    Base.metadata.drop_all(engine)
+    Base.metadata.create_all(engine)
+    with Session(engine) as session, session.begin():
+        session.add_all([kind(id=n) for kind in (A, B) for n in range(1, 10)])
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(tables: None, postgres: EmbeddedPostgres, hygiene: Hygiene) -> Iterator[Engine]:
+    engine = hygiene.watch(create_engine(postgres.url("psycopg")))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def recorder(engine: Engine) -> Recorder:
+    return Recorder(engine).attach()
+
+
+def run(engine: Engine, *statements: str, **values: Any) -> None:
+    """One transaction of raw SQL."""
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement), values)
+
+
+UPDATE_A, UPDATE_B = (f"UPDATE recorder_{table} SET v = v + 1 WHERE id = 1" for table in "ab")
+
+
+def bill(engine: Engine) -> None:
+    with Session(engine) as session, session.begin():
+        session.get(A, 1, with_for_update=True)  # bill a
+        session.get(B, 1, with_for_update=True)  # bill b
+
+
+def refund(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(UPDATE_B)  # refund b
+        connection.exec_driver_sql(UPDATE_A)  # refund a
+
+
+def test_opposite_orders_are_told_with_four_places(
+    engine: Engine, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ORM and raw SQL, one after the other in one thread: nothing could ever deadlock here."""
+    with caplog.at_level(logging.WARNING, "unitofwork.locks"):
+        bill(engine)
+        assert recorder.report().ok
+        assert not caplog.messages
+        refund(engine)
+        bill(engine)
+        refund(engine)
+    (cycle,) = recorder.report().cycles
+    places = {taken.place.line for step in cycle.steps for taken in step}
+    marks = ["bill a", "bill b", "refund b", "refund a"]
+    assert places == {line(__file__, mark) for mark in marks}
+    (message,) = caplog.messages
+    assert all(f"{__file__}:{line(__file__, mark)}" in message for mark in marks)
+    assert message in str(recorder.report())
+
+
+def test_one_order_is_quiet(engine: Engine, recorder: Recorder) -> None:
+    """Locked once in order, rows may be written in any order afterwards: they are the same."""
+    for _ in range(2):
+        with Session(engine) as session, session.begin():
+            a = session.get(A, 1, with_for_update={"key_share": True})
+            b = session.get(B, 1, with_for_update={"key_share": True})
+            assert a is not None
+            assert b is not None
+            b.v += 1
+            session.flush()
+            a.v += 1
+    report = recorder.report()
+    assert report.ok
+    assert report.remarks == ()
+    assert report.pairs == 1
+
+
+def test_more_rows_of_a_table_are_a_new_wait(engine: Engine, recorder: Recorder) -> None:
+    """a1, b1, a2: two runs of this very unit can deadlock with each other."""
+    run(engine, UPDATE_A, UPDATE_B, "UPDATE recorder_a SET v = 0 WHERE id = 2")
+    assert not recorder.report().ok
+
+
+def test_the_end_of_a_transaction_ends_what_it_held(engine: Engine, recorder: Recorder) -> None:
+    """Nothing is held after COMMIT or ROLLBACK, nor by the connection's next user."""
+    with engine.connect() as connection:
+        for end in (connection.commit, connection.rollback):
+            for statement in (UPDATE_A, UPDATE_B):
+                connection.execute(text(statement))
+                end()
+    report = recorder.report()
+    assert report.pairs == 0
+    assert report.statements >= 2
+
+
+def test_a_savepoint_gives_back_what_was_taken_since(engine: Engine, recorder: Recorder) -> None:
+    """After ROLLBACK TO SAVEPOINT the transaction does not hold `a`; before, it did."""
+    with engine.begin() as connection:
+        savepoint = connection.begin_nested()
+        connection.execute(text(UPDATE_A))
+        savepoint.rollback()
+        connection.execute(text(UPDATE_B))
+    assert recorder.report().pairs == 0
+    with engine.begin() as connection:
+        with connection.begin_nested():
+            connection.execute(text(UPDATE_A))
+        connection.execute(text(UPDATE_B))
+    assert recorder.report().pairs == 1
+
+
+def test_what_does_not_wait_closes_no_circle(engine: Engine, recorder: Recorder) -> None:
+    """NOWAIT and SKIP LOCKED are held, but not waited for."""
+    run(engine, UPDATE_A, UPDATE_B)
+    for how in ("NOWAIT", "SKIP LOCKED"):
+        run(engine, UPDATE_B, f"SELECT 1 FROM recorder_a WHERE id = 1 FOR UPDATE {how}")
+    assert recorder.report().ok
+
+
+def test_a_row_of_ones_own_making_is_not_waited_for(engine: Engine, recorder: Recorder) -> None:
+    """Nobody else can see it: an INSERT, other tables, and an UPDATE of the new row."""
+    run(engine, UPDATE_A, UPDATE_B)
+    with Session(engine) as session, session.begin():
+        row = A(id=100)
+        session.add(row)
+        session.flush()
+        session.execute(text(UPDATE_B))
+        row.v = 7
+    report = recorder.report()
+    assert report.ok
+    with Session(engine) as session, session.begin():
+        session.execute(delete(A).where(A.id == 100))
+
+
+def test_a_foreign_key_locks_the_parent(engine: Engine, recorder: Recorder) -> None:
+    """The INSERT does not say so: known from the mapping. Who deletes the parent waits for it."""
+    with Session(engine) as session, session.begin():
+        session.execute(text(UPDATE_B))
+        session.add(Child(a_id=3))
+    run(engine, "UPDATE recorder_a SET v = 1 WHERE id = 3", UPDATE_B)
+    assert recorder.report().ok, "KEY SHARE does not wait for a plain update"
+    run(engine, "SELECT 1 FROM recorder_a WHERE id = 4 FOR UPDATE", UPDATE_B)
+    (cycle,) = recorder.report().cycles
+    assert "recorder_a (KEY SHARE)" in [str(taken.lock) for step in cycle.steps for taken in step]
+
+
+def test_doubts_are_remarks(engine: Engine, recorder: Recorder) -> None:
+    """Several rows in no order, more rows of one table, and upgrades: told, but no circle."""
+    run(engine, "UPDATE recorder_a SET v = 0 WHERE v > 1000")
+    with engine.begin() as connection:
+        connection.execute(text("SELECT 1 FROM recorder_b WHERE id = 1 FOR SHARE"))
+        connection.execute(text(UPDATE_B))
+        connection.execute(text("UPDATE recorder_b SET v = 0 WHERE id = 2"))
+    report = recorder.report()
+    assert report.ok
+    assert [remark.doubt for remark in report.remarks] == [Doubt.MANY, Doubt.UPGRADE, Doubt.AGAIN]
+
+
+def test_what_could_not_be_read_is_listed(engine: Engine, recorder: Recorder) -> None:
+    """A block of PL/pgSQL may lock anything."""
+    block = "DO $$ BEGIN PERFORM 1; END $$"
+    run(engine, block, block)
+    assert recorder.report().unread == (block,)
+
+
+def test_named_locks_have_their_place_in_the_order(engine: Engine, recorder: Recorder) -> None:
+    """One of the session outlives the transaction; one of the transaction does not."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(7)"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(8)"))
+        connection.commit()
+        connection.execute(text(UPDATE_A))
+        connection.commit()
+        connection.execute(text("SELECT pg_advisory_unlock(7)"))
+    assert recorder.report().pairs == 2  # 7 before 8, 7 before a
+    run(engine, UPDATE_A, "SELECT pg_advisory_xact_lock(8)")
+    assert recorder.report().ok
+    run(engine, UPDATE_A, "SELECT pg_advisory_xact_lock(7)")
+    assert not recorder.report().ok
+
+
+def test_units_are_in_order_whatever_they_ask_for(engine: Engine, recorder: Recorder) -> None:
+    """They wait in one order only, what is late they try: no circle, no remark."""
+    uow = UnitOfWork(engine)
+    for first, second in ((A, B), (B, A)):
+
+        def both(tx: Any, first: Any = first, second: Any = second) -> None:
+            tx.lock(first, 1).v += 1
+            tx.lock(second, 1).v += 1
+            tx.flush()
+            tx.lock_many(first, [3, 2])[0].v += 1
+
+        uow.run(both)
+    report = recorder.report()
+    assert report.pairs > 0
+    assert report.ok, report
+    assert report.remarks == (), report
+
+
+def test_raw_sql_in_units_is_seen(engine: Engine, recorder: Recorder) -> None:
+    """The unit's name stands in the report."""
+    uow = UnitOfWork(engine)
+    for name, statements in (("one", (UPDATE_A, UPDATE_B)), ("two", (UPDATE_B, UPDATE_A))):
+        with uow(name=name) as tx:
+            for statement in statements:
+                tx.execute(text(statement))
+    (cycle,) = recorder.report().cycles
+    assert {step.held.unit for step in cycle.steps} == {"one", "two"}
+
+
+async def test_async_engines(tables: None, postgres: EmbeddedPostgres, hygiene: Hygiene) -> None:
+    """Places are found through SQLAlchemy's greenlet."""
+    engine = hygiene.watch(create_async_engine(postgres.url("asyncpg")))
+    recorder = Recorder(engine.sync_engine).attach()
+    uow = AsyncUnitOfWork(engine)
+    for statements in ((UPDATE_A, UPDATE_B), (UPDATE_B, UPDATE_A)):
+        async with uow() as tx:
+            await tx.execute(text(statements[0]))  # async first
+            await tx.execute(text(statements[1]))  # async second
+    (cycle,) = recorder.report().cycles
+    assert {taken.place.line for step in cycle.steps for taken in step} == {
+        line(__file__, "async first"),
+        line(__file__, "async second"),
+    }
+    await hygiene.check_async()
+    await engine.dispose()
+
+
+def test_a_detached_recorder_is_silent(engine: Engine, recorder: Recorder) -> None:
+    """What it has found stays."""
+    run(engine, UPDATE_A, UPDATE_B)
+    recorder.detach()
+    run(engine, UPDATE_B, UPDATE_A)
+    assert recorder.report().pairs == 1
+
+
+def test_a_known_statement_costs_less_than_5_microseconds(
+    engine: Engine, recorder: Recorder
+) -> None:
+    """One that only reads, and one that locks a row that the transaction holds."""
+    sent: list[tuple[Any, ...]] = []
+    event.listen(engine, "before_cursor_execute", lambda *call: sent.append(call))
+    with engine.begin() as connection:
+        connection.execute(text("SELECT v FROM recorder_a WHERE id = :id"), {"id": 1})
+        connection.execute(text("UPDATE recorder_a SET v = 1 WHERE id = :id"), {"id": 1})
+        for call in sent[:2]:
+            recorder._sent(*call)
+            assert fastest(recorder, call) < 5e-6
+
+
+def fastest(recorder: Recorder, call: tuple[Any, ...]) -> float:
+    """Seconds a call, in the best of several rounds: others use this machine too."""
+    rounds = []
+    for _ in range(30):
+        begun = time.perf_counter()
+        for _ in range(500):
+            recorder._sent(*call)
+        rounds.append((time.perf_counter() - begun) / 500)
+    return min(rounds)
+
+
+def test_without_sqlglot_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is named."""
+    monkeypatch.setitem(sys.modules, "sqlglot", None)
+    monkeypatch.delitem(sys.modules, "unitofwork.sql.parsing", raising=False)
+    monkeypatch.delattr(unitofwork.sql, "parsing", raising=False)
+    with pytest.raises(ConfigurationError, match=r"sqlalchemy-unitofwork\[locks\]"):
+        Recorder(Engine)

@@ -1,0 +1,319 @@
+"""update() and delete(): exactly the rows that are locked in order are changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, bindparam, delete, event, exc, func, select, tuple_, update
+from sqlalchemy.orm import Session, aliased, with_loader_criteria
+from tests.pool.pool_face import PoolFace, both, result
+
+from unitofwork import LateLockError
+
+from .audit import check_book, locked
+from .model import TABLES, Boss, House, Lamp, Part, Room, Word, Worker
+
+rooms, houses, lamps = Room.__table__, House.__table__, Lamp.__table__
+big = aliased(Room)
+FORMS: dict[str, Callable[[], Any]] = {
+    "by a predicate": lambda: update(Room).where(Room.size > 30).values(size=Room.size + 1),
+    "all rows": lambda: update(Room).values(size=7),
+    "in core": lambda: update(rooms).where(rooms.c.size > 30).values(size=7),
+    "one key": lambda: update(Room).where(Room.id == 3).values(size=7),
+    "one key, in core": lambda: (
+        update(rooms).where(bindparam("key", 3) == rooms.c.id).values(size=7)
+    ),
+    "one key and more": lambda: update(Room).where(Room.id == 3, Room.size == 30).values(size=7),
+    "one key that does not match": lambda: (
+        update(Room).where(Room.id == 3, Room.size == 31).values(size=7)
+    ),
+    "keys": lambda: update(Room).where(Room.id.in_([7, 3, 99])).values(size=7),
+    "no keys": lambda: update(Room).where(Room.id.in_([])).values(size=7),
+    "a key that is not there": lambda: update(Room).where(Room.id == 99).values(size=7),
+    "keys of two columns": lambda: (
+        update(Part)
+        .where(tuple_(Part.maker, Part.number).in_([("b", 2), ("B", 1)]))
+        .values(stock=Part.stock + 1)
+    ),
+    "a predicate on two columns": lambda: update(Part).where(Part.number == 2).values(stock=1),
+    "an alias": lambda: update(big).where(big.size > 30).values(size=7),
+    "a subquery": lambda: (
+        update(Room).where(Room.id.in_(select(Lamp.room_id).where(Lamp.watts == 40))).values(size=7)
+    ),
+    "from another table": lambda: (
+        update(Room)
+        .where(Room.house_id == House.id, House.name == "a")
+        .values(size=func.length(House.name))
+    ),
+    "single inheritance": lambda: update(Boss).values(name="new"),
+    "joined inheritance": lambda: update(Worker).values(pay=Worker.pay + 1),
+    "loader criteria": lambda: (
+        update(Room).values(size=7).options(with_loader_criteria(Room, Room.size > 50))
+    ),
+    "another attribute name": lambda: update(Lamp).where(Lamp.watts == 40).values(watts=60),
+    "returning": lambda: update(Room).where(Room.size > 30).values(size=7).returning(Room.id),
+    "a unique column": lambda: update(House).where(House.code == "x").values(code="z"),
+    "a key": lambda: update(House).where(House.id == 3).values(id=33),
+    "a foreign key": lambda: update(Room).where(Room.size > 80).values(house_id=3),
+    "a foreign key that is computed": lambda: (
+        update(Room).where(Room.size > 80).values(house_id=4 - Room.house_id)
+    ),
+    "a foreign key of one row": lambda: update(Room).where(Room.id == 3).values(house_id=3),
+    "no foreign key": lambda: update(Lamp).where(Lamp.id == 3).values(room_id=None),
+    "delete": lambda: delete(Lamp).where(Lamp.id > 5),
+    "delete one": lambda: delete(Lamp).where(Lamp.id == 5),
+    "delete in core": lambda: delete(lamps).where(lamps.c.room_id == rooms.c.id, rooms.c.size > 30),
+    "delete with what hangs on it": lambda: delete(House).where(House.name == "b"),
+    "delete one with what hangs on it": lambda: delete(House).where(House.id == 1),
+    "delete returning": lambda: delete(Lamp).where(Lamp.watts == 40).returning(Lamp),
+}
+
+
+def content(connection: Any) -> dict[str, list[Any]]:
+    return {
+        table.name: sorted(map(tuple, connection.execute(select(table)).all()), key=repr)
+        for table in TABLES
+    }
+
+
+def by_plain_sqlalchemy(holder: Connection, statement: Any) -> tuple[Any, dict[str, list[Any]]]:
+    """What the statement says and does in a plain session; undone at once."""
+    with Session(holder) as session:
+        answer = told(statement, session.execute(statement))
+        found = content(session.connection())
+        session.rollback()
+    return answer, found
+
+
+def told(statement: Any, found: Any) -> Any:
+    if statement.exported_columns:
+        return sorted(getattr(row[0], "id", row[0]) for row in found)
+    return found.rowcount
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_any_form(face: PoolFace, holder: Connection, form: str) -> None:
+    """It does what it does in a plain session, and the book has exactly the locks of the server.
+
+    With `strict_locks`, which none of them gives a reason to raise.
+    """
+    statement = FORMS[form]()
+    expected = by_plain_sqlalchemy(holder, statement)
+    async with both(face.uow(strict_locks=True)) as tx:
+        answer = told(statement, await result(tx.execute(statement)))
+        inside = await on_connection(face, tx, content)
+        check_book(tx, holder)
+    assert (answer, inside) == expected
+    assert content(holder) == expected[1]
+
+
+async def on_connection(face: PoolFace, tx: Any, read: Callable[[Any], Any]) -> Any:
+    if face.is_async:
+        return await tx.run_sync(lambda session: read(session))
+    return read(tx)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_rows_are_taken_in_order(
+    face: PoolFace, holder: Connection, sent: list[str], late: bool
+) -> None:
+    """Waiting for the first row, a statement holds none of the others, whatever its plan."""
+    holder.execute(update(rooms).where(rooms.c.id == 2).values(size=0))
+
+    async def work() -> None:
+        async with both(face.uow()) as tx:
+            if late:
+                await result(tx.lock(Lamp, 1))
+            await result(tx.execute(update(Room).where(Room.size >= 10).values(size=7)))
+
+    running = face.start(work)
+    if late:  # below a lock that is held nothing is waited for
+        with pytest.raises(LateLockError, match="write_room 1"):
+            await face.join(running)
+        return
+    await face.until(lambda: face.probe is not None and face.probe.blocked())
+    free = face.aside("SELECT id FROM write_room FOR UPDATE SKIP LOCKED")
+    assert {number for (number,) in free} == {3, 4, 5, 6, 7, 8, 9}
+    holder.commit()
+    await face.join(running)
+
+
+@pytest.mark.parametrize(
+    ("statement", "phantom"),
+    [
+        (update(Room).where(Room.size > 30).values(size=7), 100),
+        (update(Room).where(Room.id.in_([1, 100])).values(size=7), 50),
+        (delete(Room).where(Room.size > 30), 100),
+    ],
+)
+async def test_what_matches_later_is_left_alone(
+    face: PoolFace, sent: list[str], statement: Any, phantom: int
+) -> None:
+    """A row that comes to match after the rows were locked was not locked: it is not touched.
+
+    And one that does not match any more is not either; the rowcount says so.
+    """
+    engine = getattr(face.uow.engine, "sync_engine", face.uow.engine)
+
+    def meanwhile(_c: Any, _cursor: Any, text: str, *_: Any) -> None:
+        if text.startswith("SELECT write_room"):
+            face.aside("UPDATE write_room SET size = 0 WHERE id = 4")
+        if text.startswith(("UPDATE", "DELETE")):
+            face.aside(f"INSERT INTO write_room VALUES (100, 1, {phantom})")
+
+    event.listen(engine, "after_cursor_execute", lambda *_: None)
+    event.listen(engine, "before_cursor_execute", meanwhile)
+    before = len(face.aside("SELECT 1 FROM write_room WHERE size > 30"))
+    async with both(face.uow()) as tx:
+        count = (await result(tx.execute(statement))).rowcount
+    assert count == (1 if "IN" in str(statement) else before - 1)
+    assert face.aside("SELECT size FROM write_room WHERE id = 100") == [(phantom,)]
+
+
+ALONE = {
+    "update": update(Room).where(Room.id == 3).values(size=7),
+    "delete": delete(Lamp).where(Lamp.id == 3),
+    "core": update(rooms).where(rooms.c.id == 3).values(size=7),
+}
+
+
+@pytest.mark.parametrize("form", ALONE)
+async def test_one_row_costs_nothing_more(face: PoolFace, sent: list[str], form: str) -> None:
+    """One row by its key, above everything held, is in order by itself: one statement."""
+    async with both(face.uow()) as tx:
+        await result(tx.execute(select(House)))
+        sent.clear()
+        await result(tx.execute(ALONE[form]))
+        assert len(sent) == 1
+
+
+async def test_what_is_held_costs_nothing_more(face: PoolFace, sent: list[str]) -> None:
+    """Rows that were locked before are not locked again."""
+    async with both(face.uow()) as tx:
+        await result(tx.lock_many(Room, [1, 2, 3]))
+        sent.clear()
+        await result(tx.execute(update(Room).where(Room.id.in_([3, 1])).values(size=7)))
+        assert len(sent) == 1
+
+
+async def test_nothing_is_compiled_twice(face: PoolFace) -> None:
+    """Three statements for one; sent again, all of them come out of SQLAlchemy's cache."""
+    hits: list[bool] = []
+    engine = getattr(face.uow.engine, "sync_engine", face.uow.engine)
+
+    def note(_c: Any, _cursor: Any, _s: str, _p: Any, context: Any, _many: bool) -> None:
+        hits.append(context.cache_hit.name == "CACHE_HIT")
+
+    event.listen(engine, "before_cursor_execute", note)
+    for size in (10, 20, 60):
+        hits.clear()
+        async with both(face.uow()) as tx:
+            statement = update(Room).where(Room.size > size).values(size=Room.size + size)
+            await result(tx.execute(statement))
+    assert hits == [True, True, True]
+
+
+@pytest.mark.parametrize("how", ["auto", "evaluate", "fetch", False])
+@pytest.mark.parametrize("is_delete", [False, True])
+async def test_objects_are_synchronized(face: PoolFace, how: Any, is_delete: bool) -> None:
+    """As SQLAlchemy does it: what is in the session is what the database has."""
+    statement: Any = update(Lamp).values(watts=Lamp.watts + 1)
+    if is_delete:
+        statement = delete(Lamp)
+    statement = statement.where(Lamp.id >= 8).execution_options(synchronize_session=how)
+    async with both(face.uow()) as tx:
+        kept, changed = await result(tx.get(Lamp, 1)), await result(tx.get(Lamp, 8))
+        await result(tx.execute(statement))
+        assert kept in tx
+        assert kept.watts == 40
+        if is_delete:
+            assert (changed in tx) is (how is False)
+        else:
+            await result(tx.refresh(changed, ["watts"])) if "watts" not in vars(changed) else None
+            assert changed.watts == (40 if how is False else 41)
+
+
+async def test_what_was_written_before_is_checked_again(face: PoolFace, holder: Connection) -> None:
+    """PostgreSQL locks the parents of a row that is written to twice: they are in the book."""
+    async with both(face.uow()) as tx:
+        await result(tx.execute(update(Room).where(Room.id == 3).values(size=1)))
+        assert {str(one) for one in tx.unit.book.held} == {"write_room 3"}
+        await result(tx.execute(update(Room).where(Room.id == 3).values(size=2)))
+        assert {str(one) for one in tx.unit.book.held} == {"write_house 2", "write_room 3"}
+        check_book(tx, holder)
+
+
+async def test_the_flush_comes_first_where_it_is_automatic(face: PoolFace) -> None:
+    """With autoflush on, what the session adds is among the rows of the statement."""
+    async with both(face.uow()) as tx:
+        session = tx.sync_session if face.is_async else tx
+        session.autoflush = True
+        tx.add(Room(id=50, house_id=1, size=500))
+        found = await result(tx.execute(update(Room).where(Room.size > 80).values(size=7)))
+        assert found.rowcount == 2
+
+
+SETS = [{"id": 7, "size": 1}, {"id": 2, "size": 2}, {"id": 5, "size": 3}]
+BY_KEY: dict[str, Any] = {
+    "orm": (update(Room), SETS),
+    "core": (
+        update(rooms).where(rooms.c.id == bindparam("key")).values(size=bindparam("new")),
+        [{"key": one["id"], "new": one["size"]} for one in SETS],
+    ),
+    "with a foreign key": (update(Room), [{**one, "house_id": 3} for one in SETS]),
+    "joined inheritance": (update(Worker), [{"id": 3, "pay": 1, "name": "n"}]),
+    "two columns": (
+        update(Part),
+        [{"maker": maker, "number": 2, "stock": 9} for maker in ("b", "B")],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", BY_KEY)
+async def test_many_by_key(face: PoolFace, holder: Connection, form: str) -> None:
+    """A list of parameters is sent in the order of the keys, and its rows are in the book."""
+    statement, sets = BY_KEY[form]
+    with Session(holder) as session:
+        session.execute(statement, sets)
+        expected = content(session)
+        session.rollback()
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(statement, sets))
+        check_book(tx, holder)
+    assert content(holder) == expected
+
+
+async def test_many_by_key_wait_in_order(face: PoolFace, holder: Connection) -> None:
+    """Whatever order the parameters are in; and without a statement more."""
+    holder.execute(update(rooms).where(rooms.c.id == 5).values(size=0))
+
+    async def work() -> None:
+        async with both(face.uow()) as tx:
+            await result(tx.execute(update(Room), SETS))
+
+    running = face.start(work)
+    await face.until(lambda: face.probe is not None and face.probe.blocked())
+    assert {row[0] for _, row in locked_by_others(face)} == {2, 5}
+    holder.rollback()
+    await face.join(running)
+
+
+def locked_by_others(face: PoolFace) -> Any:
+    from sqlalchemy import create_engine
+
+    engine = create_engine(face.url.replace("+asyncpg", "+psycopg"))
+    try:
+        with engine.connect() as connection:
+            return locked(connection)
+    finally:
+        engine.dispose()
+
+
+async def test_a_failure_is_the_databases_own(face: PoolFace) -> None:
+    """What the statement itself does wrong is raised as SQLAlchemy raises it."""
+    with pytest.raises(exc.IntegrityError):
+        async with both(face.uow()) as tx:
+            await result(tx.execute(update(Room).where(Room.size > 30).values(house_id=77)))
+    assert Word.__table__ in TABLES

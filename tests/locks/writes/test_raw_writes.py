@@ -1,0 +1,204 @@
+"""Writes that can't be read: a short wait, a report that names the table, or a refusal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, exc, insert, select, text, update
+from tests.pool.pool_face import PoolFace, both, result
+
+from unitofwork import UnorderedWriteError
+from unitofwork.sql.waits import place_of_wait, telling_of
+
+from .model import House, Room, Word
+
+#: The server's deadlock_timeout is 200 ms.
+DETECTOR = 0.2
+WRITE = text("UPDATE write_room SET size = 7 WHERE id = 2")
+
+
+async def driver_sql(face: PoolFace, tx: Any, statement: str) -> Any:
+    connection = await result(tx.connection())
+    return await result(connection.exec_driver_sql(statement))
+
+
+async def setting(tx: Any) -> str:
+    return str(await result(tx.scalar(text("SHOW lock_timeout"))))
+
+
+def hold(holder: Connection, key: int = 2) -> None:
+    holder.execute(text(f"UPDATE write_room SET size = 0 WHERE id = {key}"))
+
+
+@pytest.mark.parametrize("how", ["text", "driver", "core on the connection", "select for update"])
+async def test_it_waits_for_less_than_the_detector(
+    face: PoolFace, holder: Connection, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """So a circle through it ends here; the report names the table."""
+    hold(holder)
+    began = 0.0
+    with pytest.raises(exc.DBAPIError) as caught:
+        async with both(face.uow()) as tx:
+            await result(tx.execute(select(House)))
+            began = time.monotonic()
+            if how == "text":
+                await result(tx.execute(WRITE))
+            elif how == "driver":
+                await driver_sql(face, tx, "UPDATE write_room SET size = 7 WHERE id = 2")
+            elif how == "core on the connection":
+                connection = await result(tx.connection())
+                await result(connection.execute(update(Room).where(Room.id == 2).values(size=7)))
+            else:
+                await result(tx.execute(select(Room).where(Room.id == 2).with_for_update()))
+    took = time.monotonic() - began
+    assert "lock timeout" in str(caught.value)
+    assert DETECTOR * 0.7 < took < DETECTOR + 1.0
+    assert place_of_wait(caught.value) == "write_room"
+    (record,) = [one for one in caplog.records if one.name == "unitofwork.locks"]
+    assert record.levelno == logging.WARNING
+    assert "write_room" in record.getMessage()
+
+
+async def test_one_statement_more_and_only_once(face: PoolFace, sent: list[str]) -> None:
+    """The limit is set with the first write of the transaction; reading sets none."""
+    async with both(face.uow()) as tx:
+        await result(tx.execute(text("SELECT 1")))
+        assert len(sent) == 1
+        await result(tx.execute(WRITE))
+        await result(tx.execute(WRITE))
+        assert len(sent) == 4
+        assert await setting(tx) == "160ms"
+
+
+async def test_a_lower_limit_of_the_units_own_stays(face: PoolFace) -> None:
+    """The limit is never raised."""
+    async with both(face.uow(lock_timeout=0.05)) as tx:
+        await result(tx.execute(WRITE))
+        assert await setting(tx) == "50ms"
+    async with both(face.uow(lock_timeout=5)) as tx:
+        await result(tx.execute(WRITE))
+        assert await setting(tx) == "160ms"
+
+
+async def test_it_is_set_again_after_a_savepoint_was_rolled_back(face: PoolFace) -> None:
+    """With which the setting is undone."""
+    async with both(face.uow()) as tx:
+        with pytest.raises(ZeroDivisionError):
+            async with both(tx.savepoint()):
+                await result(tx.execute(WRITE))
+                raise ZeroDivisionError
+        assert await setting(tx) != "160ms"
+        await result(tx.execute(WRITE))
+        assert await setting(tx) == "160ms"
+
+
+async def test_a_unit_that_holds_locks_and_can_run_again_hardly_waits(
+    face: PoolFace, holder: Connection
+) -> None:
+    """The tripwire of 10 ms; and the unit is run again until the way is free."""
+    hold(holder)
+    limits: list[str] = []
+
+    async def body(tx: Any) -> None:
+        # One statement by key, so no lock query has set a limit yet.
+        await result(tx.execute(update(Room).where(Room.id == 1).values(size=1)))
+        if len(limits) == 1:
+            holder.rollback()
+        try:
+            await result(tx.execute(WRITE))
+        finally:
+            limits.append("tripwire" if tx.unit.tripwire_is_set else "")
+
+    began = time.monotonic()
+    await result(face.uow.run(face.function(body)))
+    assert limits == ["tripwire", "tripwire"]
+    assert time.monotonic() - began < 2
+    assert face.aside("SELECT size FROM write_room WHERE id = 2") == [(7,)]
+
+
+async def test_flushes_and_ordered_statements_are_not_raw(face: PoolFace, sent: list[str]) -> None:
+    """What is locked in order is sent without a limit of its own."""
+    async with both(face.uow(strict_locks=True)) as tx:
+        tx.add(House(id=77))
+        await result(tx.flush())
+        await result(tx.execute(update(Room).where(Room.id == 2).values(size=7)))
+        assert not [one for one in sent if "set_config" in one]
+
+
+REFUSED = {
+    "text": WRITE,
+    "truncate": text("TRUNCATE write_lamp"),
+    "a write in a WITH": text("WITH x AS (DELETE FROM write_lamp RETURNING 1) SELECT * FROM x"),
+    "select for update": select(Room).with_for_update(),
+    "insert from select": insert(Word).from_select(["text"], select(House.name)),
+}
+
+
+@pytest.mark.parametrize("form", [*REFUSED, "driver", "on the connection"])
+async def test_strict_locks_refuse_it_before_it_is_sent(face: PoolFace, form: str) -> None:
+    """Nothing was sent, so the unit is sound and can go on."""
+    async with both(face.uow(strict_locks=True)) as tx:
+        with pytest.raises(UnorderedWriteError) as caught:
+            if form == "driver":
+                await driver_sql(face, tx, "DELETE FROM write_lamp")
+            elif form == "on the connection":
+                connection = await result(tx.connection())
+                await result(connection.execute(update(Room).values(size=7)))
+            else:
+                await result(tx.execute(REFUSED[form]))
+        assert "tests" in Path(caught.value.place.file).parts
+        assert "write_" in caught.value.statement
+        remedy = "tx.lock_where()" if "for update" in form else "update(), delete() and insert()"
+        assert remedy in caught.value.remedy
+        await result(tx.execute(text("SELECT count(*) FROM write_lamp")))
+        tx.add(House(id=77))
+    assert face.aside("SELECT count(*) FROM write_lamp") == [(9,)]
+    assert face.aside("SELECT count(*) FROM write_house") == [(4,)]
+
+
+async def test_a_deadlock_tells_both_sides(face: PoolFace) -> None:
+    """With a writer outside of units: what the server said, and what the unit held, in order."""
+    assert face.probe is not None
+    with psycopg.connect(face.probe.dsn) as outside:
+        outside.execute("SET deadlock_timeout = '20s'")
+        outside.execute("UPDATE write_room SET size = 0 WHERE id = 2")
+        thread = threading.Thread(
+            target=lambda: outside.execute("UPDATE write_room SET size = 0 WHERE id = 1")
+        )
+        with pytest.raises(exc.DBAPIError) as caught:
+            async with both(face.uow()) as tx:
+                await result(tx.lock(Room, 1))
+                thread.start()
+                await face.until(lambda: face.probe is not None and face.probe.blocked())
+                await result(tx.lock(Room, 2))
+        thread.join(20)
+        outside.rollback()
+    (note,) = caught.value.__notes__
+    assert "waits for ShareLock on transaction" in note
+    assert "waited for a lock in: write_room" in note
+    assert "write_room 1: NO_KEY_UPDATE, locked at " in note
+    assert "/tests/" in note.replace(os.sep, "/")
+
+
+async def test_the_table_of_a_foreign_keys_check_is_named(
+    face: PoolFace, holder: Connection
+) -> None:
+    """The innermost statement is what waits: the parent's row, not the child's."""
+    holder.execute(text("SELECT 1 FROM write_house WHERE id = 1 FOR UPDATE"))
+    with pytest.raises(exc.DBAPIError) as caught:
+        async with both(face.uow()) as tx:
+            await result(tx.execute(text("INSERT INTO write_room VALUES (70, 1, 0)")))
+    assert place_of_wait(caught.value) == "write_house"
+
+
+def test_errors_that_tell_nothing() -> None:
+    """Neither drivers without details nor other errors are misread."""
+    assert place_of_wait(ValueError("x")) is None
+    assert str(telling_of(psycopg.OperationalError("x"))) == ""
