@@ -124,6 +124,11 @@ class PoolStats:
     committed: int
     rolled_back: int
     unknown: int
+    #: Locks asked for out of order that were not free; waits for locks that nobody had put in
+    #: order, ended by the tripwire; deadlocks that the server's detector has ended.
+    late_locks: int
+    uncovered_waits: int
+    deadlocks: int
 
 
 class StaleColumn(NamedTuple):

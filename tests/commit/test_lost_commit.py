@@ -9,6 +9,7 @@ import pytest_asyncio
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from tests.contract.model import Base, Item
 from tests.support.hygiene import Hygiene
 from tests.support.link import Rule
 from tests.support.proxy import Proxy
@@ -85,6 +86,30 @@ async def test_a_commit_that_happened_is_reported_as_success(
     assert tx.outcome is Outcome.COMMITTED
     assert called == ["commit"]
     assert count(rows) == 1
+
+
+@pytest.mark.parametrize(("cut", "found"), CUTS)
+async def test_the_id_rides_on_a_lock_query(
+    engine: AsyncEngine, proxy: Proxy, rows: Engine, cut: str, found: int
+) -> None:
+    """A unit that has locked a row needs no confirm_commit."""
+    Base.metadata.create_all(rows)
+    with rows.begin() as connection:
+        connection.execute(text("TRUNCATE item, part"))
+        connection.execute(text("INSERT INTO item VALUES (1, 'before')"))
+    uow, error = AsyncUnitOfWork(engine), False
+    try:
+        async with uow() as tx:
+            item = await tx.lock(Item, 1)
+            item.name = "after"
+            await tx.flush()
+            proxy.when(b"COMMIT", action=cut)  # type: ignore[arg-type]
+    except DBAPIError:
+        error = True
+    assert error == (found == 0)
+    assert tx.outcome is (Outcome.COMMITTED if found else Outcome.ROLLED_BACK)
+    with rows.connect() as connection:
+        assert connection.scalar(text("SELECT name FROM item")) == ("after" if found else "before")
 
 
 async def test_a_commit_that_did_not_happen_is_rolled_back(

@@ -32,6 +32,12 @@ def test_what_a_run_may_leave(how: str, allowed: list[Observation]) -> None:
         assert (found == ()) == (seen in allowed), (seen, found)
 
 
+def test_an_error_for_what_is_done_is_told_apart() -> None:
+    """It is no difference from a clean run, but whoever sees the error calls again."""
+    (found,) = differences(BEFORE, AFTER, AFTER, End("raised", "OSError: lost"))
+    assert "twice" in found
+
+
 @pytest.mark.parametrize("how", ["returned", "raised", "cancelled", "unknown"])
 def test_a_unit_that_changes_nothing_can_end_in_any_way(how: str) -> None:
     """Done and undone are the same then."""

@@ -102,6 +102,8 @@ class Ended:
     refusals: list[list[Exception]] = field(default_factory=list)
     #: That the server has resolved meanwhile.
     deadlocks: int = 0
+    #: Waits that nobody had seen coming, which the units' tripwire has ended.
+    uncovered: int = 0
 
     @property
     def errors(self) -> list[BaseException]:
@@ -113,10 +115,14 @@ class Ended:
         assert len(self.errors) == 1, self
         assert sqlstate(self.errors[0]) == "40P01", self
 
-    def check_well(self) -> None:
-        """All have committed, and there was no deadlock on the way."""
+    def check_well(self, *, uncovered: bool | None = False) -> None:
+        """All have committed, with no deadlock on the way.
+
+        `uncovered`: whether the tripwire had to end a wait; None where that is left to chance.
+        """
         assert not self.errors, self
         assert self.deadlocks == 0, self
+        assert uncovered is None or (self.uncovered > 0) is uncovered, self
 
 
 class Stage:
@@ -128,6 +134,7 @@ class Stage:
         self.probe = face.probe
         self.parties: list[Party] = []
         self._engines: list[Any] = []
+        self._uows: list[Any] = []
 
     def blocked(self) -> int:
         """How many sessions wait for a lock."""
@@ -160,7 +167,8 @@ class Stage:
     def unit_of_work(self, engine: Any, **options: Any) -> Any:
         """A unit of work of this face."""
         kind: Any = AsyncUnitOfWork if self.face.is_async else UnitOfWork
-        return kind(engine, **options)
+        self._uows.append(kind(engine, **options))
+        return self._uows[-1]
 
     async def plain(
         self,
@@ -262,12 +270,15 @@ class Stage:
         # A backend that stays in a pool reports its counts late.
         while self._engines:
             await result(self._engines.pop().dispose())
+        uncovered = sum(uow.stats().uncovered_waits for uow in self._uows)
+        self._uows.clear()
         await self._gone()
         return Ended(
             results=results,
             attempts=[party.attempts for party in self.parties],
             refusals=[party.refusals for party in self.parties],
             deadlocks=self.probe.deadlocks() - before,
+            uncovered=uncovered,
         )
 
     def _started(self, party: Party, work: Work) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, create_engine, delete, event, text
+from sqlalchemy import Connection, Engine, ForeignKey, create_engine, delete, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from tests.pool.pool_face import line
@@ -273,6 +273,39 @@ async def test_async_engines(tables: None, postgres: EmbeddedPostgres, hygiene: 
     }
     await hygiene.check_async()
     await engine.dispose()
+
+
+def test_the_same_sql_elsewhere_has_places_of_its_own(engine: Engine, recorder: Recorder) -> None:
+    """The order a, child was seen in the second function only, and that is the one named."""
+
+    def first(connection: Connection) -> None:
+        connection.execute(text(UPDATE_A))
+
+    def second(connection: Connection) -> None:
+        connection.execute(text(UPDATE_A))  # second a
+        connection.execute(text("UPDATE recorder_child SET a_id = 1 WHERE id = 1"))
+
+    for function in (first, second):
+        with engine.connect() as connection:
+            function(connection)
+    run(engine, "UPDATE recorder_child SET a_id = 1 WHERE id = 1", UPDATE_A)
+    (cycle,) = recorder.report().cycles
+    held = {step.held.lock.resource: step.held for step in cycle.steps}
+    assert held["recorder_a"].place.line == line(__file__, "second a")
+    assert held["recorder_a"].unit.endswith("second")
+
+
+@pytest.mark.parametrize("of_engine", [True, False])
+def test_autocommit_holds_nothing(
+    tables: None, postgres: EmbeddedPostgres, hygiene: Hygiene, of_engine: bool
+) -> None:
+    """Each statement gives its locks back at its end."""
+    options = {"isolation_level": "AUTOCOMMIT"} if of_engine else {}
+    engine = hygiene.watch(create_engine(postgres.url("psycopg"), **options))
+    recorder = Recorder(engine).attach()
+    run(engine.execution_options(isolation_level="AUTOCOMMIT"), UPDATE_A, UPDATE_B)
+    assert recorder.report().pairs == 0
+    engine.dispose()
 
 
 def test_a_detached_recorder_is_silent(engine: Engine, recorder: Recorder) -> None:

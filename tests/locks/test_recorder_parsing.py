@@ -7,7 +7,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, select
 from sqlalchemy.dialects import postgresql
 
 from unitofwork.policies.locks.book import Strength
-from unitofwork.sql.parsing import Parameter, Statement, TableFacts, read
+from unitofwork.sql.parsing import Statement, TableFacts, read
 from unitofwork.sql.row_locks import Step, Wait, load_statement, lock_statement
 
 FACTS = {
@@ -91,17 +91,18 @@ def test_mysql_knows_two_strengths(sql: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("sql", "dialect", "keys"),
     [
-        ("UPDATE a SET v = $1 WHERE id = $2", "postgresql", (Parameter(1),)),
-        ("UPDATE a SET v = %(v)s WHERE a.id = %(a_id)s", "postgresql", (Parameter("a_id"),)),
-        ("UPDATE a SET v = ? WHERE id = ?", "sqlite", (Parameter(1),)),
+        ("UPDATE a SET v = $1 WHERE id = $2", "postgresql", (1,)),
+        ("UPDATE a SET v = %(v)s WHERE a.id = %(a_id)s", "postgresql", ("a_id",)),
+        ("UPDATE a SET v = ? WHERE id = ?", "sqlite", (1,)),
         ("UPDATE a SET v = 1 WHERE id IN (7, 8) AND v > 3", "postgresql", (7, 8)),
         ("UPDATE a SET v = 1 WHERE v = 3", "postgresql", ()),
-        ("INSERT INTO child (a_id, id) VALUES ($1, $2)", "postgresql", (Parameter(0),)),
+        ("INSERT INTO child (a_id, id) VALUES ($1, $2)", "postgresql", (0,)),
     ],
 )
 def test_the_values_that_name_the_rows(sql: str, dialect: str, keys: tuple[object, ...]) -> None:
     """Those of the key's columns, whatever the driver's placeholders look like."""
-    assert parsed(sql, dialect).locks[0].keys == keys
+    request = parsed(sql, dialect).locks[0]
+    assert request.literals + request.parameters == keys
 
 
 @pytest.mark.parametrize("sql", ["DO $$ BEGIN UPDATE a SET v = 1; END $$", "UPDATE a BOGUS b"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import text
-from tests.contract.face import both, result
+from tests.contract.face import both, drive, result
 
 from unitofwork import AsyncUnitOfWork, Outcome, UnitOfWork
 
@@ -67,22 +67,19 @@ class Load:
             options["confirm_commit"] = True
         if kind == "verified":
             options["verify"] = look if self.is_async else _plain(look)
-        attempts = self.uow.attempts(**options) if kind == "run again" else [self.uow(**options)]
         if kind == "run again":
-            await self._run_again(attempts, body, seen)
+            await self._run(body, seen, options)
         else:
-            async with seen.attempt(attempts[0]) as tx:
+            async with seen.attempt(self.uow(**options)) as tx:
                 await body(tx)
 
-    async def _run_again(self, attempts: Any, body: Callable[[Any], Any], seen: Seen) -> None:
-        if self.is_async:
-            async for attempt in attempts:
-                async with seen.attempt(attempt) as tx:
-                    await body(tx)
-        else:
-            for attempt in attempts:
-                async with seen.attempt(attempt) as tx:
-                    await body(tx)
+    async def _run(self, body: Callable[[Any], Any], seen: Seen, options: dict[str, Any]) -> None:
+        async def attempt(tx: Any) -> None:
+            seen.last = tx
+            await body(tx)
+
+        function = attempt if self.is_async else _plain(attempt)
+        await result(self.uow.run(function, **options))
 
 
 class Seen:
@@ -125,12 +122,8 @@ class Seen:
         self.slowest = max(self.slowest, time.monotonic() - self._began)
 
 
-def _plain(function: Callable[[], Any]) -> Callable[[], Any]:
-    def call() -> Any:
-        try:
-            function().send(None)
-        except StopIteration as stop:
-            return stop.value
-        raise AssertionError("the sync face waited for an event loop")
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        return drive(function(*args))
 
     return call

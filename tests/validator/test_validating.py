@@ -200,6 +200,14 @@ async def test_a_wrong_password_is_not_shown(make: Maker, postgres: EmbeddedPost
     assert "r1ght" not in str(found)
 
 
+def test_no_driver_gets_a_password_shown() -> None:
+    """Not even one that repeats the URL, however it is written there."""
+    engine = create_engine("postgresql+psycopg://app:s3%20cr%2Ft@db/shop")
+    for written in ("s3 cr/t", "s3%20cr%2Ft", "s3%20cr/t", "s3+cr%2Ft"):
+        shown = core_validating._shown(engine, OSError(f"no way to app:{written}@db"))
+        assert shown == "OSError: no way to app:***@db"
+
+
 async def test_a_network_that_swallows_answers(
     make: Maker, postgres: EmbeddedPostgres, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

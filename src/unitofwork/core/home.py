@@ -102,6 +102,8 @@ class Home:
         #: The lifespan is over: what runs may end, nothing new begins.
         self.closed = False
         self.ended: Counter[Outcome] = Counter()
+        #: By kind: what kept units from their locks.
+        self.lock_trouble: Counter[str] = Counter()
         self._by_connection: dict[Connection, Unit] = {}
         self._engines: dict[tuple[Any, ...], Engine] = {}
         self._waiting = waiting
@@ -220,6 +222,9 @@ class Home:
             committed=self.ended[Outcome.COMMITTED],
             rolled_back=self.ended[Outcome.ROLLED_BACK],
             unknown=self.ended[Outcome.UNKNOWN],
+            late_locks=self.lock_trouble["late"],
+            uncovered_waits=self.lock_trouble["uncovered"],
+            deadlocks=self.lock_trouble["deadlock"],
         )
 
     # --- listeners

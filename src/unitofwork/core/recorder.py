@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table, TextClause, UniqueConstraint, event
 
 from ..errors import ConfigurationError
-from ..policies.lock_graph import LockGraph, Taken
+from ..policies.lock_graph import LockClass, LockGraph, Taken
 from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
+from ..types import Place
 from . import places
+from .recorded_rows import Rows, RowsSeen
 
 if TYPE_CHECKING:
     from ..sql.parsing import LockRequest, Statement, TableFacts
@@ -23,24 +24,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("unitofwork.locks")
 #: Texts and ways through them that are remembered; beyond, they are worked out anew.
 LIMIT = 20_000
-#: Values of one statement that are compared; more are taken for the same rows as before.
-MANY_VALUES = 2_000
 
 
 def recording_wanted() -> bool:
     """Whether the environment asks for it."""
     return os.environ.get("UNITOFWORK_RECORD_LOCKS", "") not in ("", "0")
-
-
-class _Rows(enum.Enum):
-    """How the rows of a request compare with what the transaction has locked in that table."""
-
-    FIRST = 0
-    SAME = 1
-    OTHER = 2
-    UNKNOWN = 3
-    #: In a table into which it has inserted: probably its own new row.
-    OWN = 4
 
 
 class _State:
@@ -61,13 +49,13 @@ class _Track:
     """One transaction."""
 
     state: _State
-    #: By table, the values that named rows of it.
-    rows: dict[str, set[object]] = field(default_factory=dict)
-    inserted: set[str] = field(default_factory=set)
+    #: The unit's name; without a unit the place where the transaction began to lock.
+    origin: str | Place | None = None
+    rows: RowsSeen = field(default_factory=RowsSeen)
     #: By the name of a savepoint, what was held when it was set.
     savepoints: dict[str, _State] = field(default_factory=dict)
-    #: Named locks that stay when the transaction ends.
-    stays: bool = False
+    #: Named locks of the session, which stay when the transaction ends.
+    stays: set[LockClass] = field(default_factory=set)
 
 
 class Recorder:
@@ -94,6 +82,7 @@ class Recorder:
         self._graph = LockGraph()
         self._remarks: dict[Remark, None] = {}
         self._unread: dict[str, None] = {}
+        self._nothing = parsing.Statement()
         #: With each, whether SQLAlchemy has written it.
         self._statements: dict[str, tuple[Statement, bool]] = {}
         self._start = _State(())
@@ -106,8 +95,6 @@ class Recorder:
             ("rollback", self._ended),
             ("commit_twophase", self._ended),
             ("rollback_twophase", self._ended),
-            ("savepoint", self._savepoint),
-            ("rollback_savepoint", self._back_to_savepoint),
             ("checkin", self._checked_in),
         ]
 
@@ -147,23 +134,33 @@ class Recorder:
         many: bool,
     ) -> None:
         known, compiled = self._statements.get(statement) or self._read(statement, context)
-        if not known.locks and known.inserts is None:
+        if known is self._nothing:
             return
-        if conn.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        if _commits_each(conn):
             return  # given back before the next statement
         info = conn.info
         track = info.get(self)
         if track is None:
             track = info[self] = _Track(self._start)
+        if not known.locks and known.inserts is None:
+            self._give_back(track, known)
+            return
         hold = info.get("unitofwork_hold")
         unit = None if hold is None else hold.unit
         # What SQLAlchemy writes in a unit, and the unit's own lock queries, are in order already.
-        name, ordered = (None, False) if unit is None else (unit.name, compiled or unit.is_locking)
-        rows = tuple(self._compare(track, request, parameters) for request in known.locks)
+        if unit is None:
+            ordered = False
+            if track.origin is None:
+                track.origin = places.caller() if hold is None else hold.acquired_at
+        else:
+            ordered = compiled or unit.is_locking
+            track.origin = unit.name
+        rows = tuple([track.rows.compare(request, parameters) for request in known.locks])
         if known.inserts is not None:
-            track.inserted.add(known.inserts)
-            track.rows.setdefault(known.inserts, set()).update(_values_of(parameters))
-        way = (statement, name, ordered, rows)
+            track.rows.inserted.add(known.inserts)
+        if known.sessions:
+            track.stays.update(known.sessions)
+        way = (statement, track.origin, ordered, rows)
         state = track.state.after.get(way)
         track.state = state or self._learn(track, way, known)
 
@@ -175,26 +172,22 @@ class Recorder:
         record.info.pop(self, None)
 
     def _forget(self, info: dict[Any, Any]) -> None:
-        track = info.get(self)
-        if track is None:
-            return
-        if not track.stays:
-            del info[self]
-            return
-        kept = tuple(t for t in track.state.held if t.lock.resource.startswith("named lock"))
-        info[self] = _Track(self._state(kept), stays=True)
+        track = info.pop(self, None)
+        if track is not None and track.stays:
+            kept = tuple(one for one in track.state.held if one.lock in track.stays)
+            info[self] = _Track(self._state(kept), stays=track.stays)
 
-    def _savepoint(self, conn: Connection, name: str) -> None:
-        track = conn.info.get(self)
-        if track is None:
-            track = conn.info[self] = _Track(self._start)
-        track.savepoints[name] = track.state
-
-    def _back_to_savepoint(self, conn: Connection, name: str, context: Any) -> None:
-        track = conn.info.get(self)
-        if track is not None and name in track.savepoints:
-            # The rows' values stay: what is held decides, they only say which rows are the same.
-            track.state = track.savepoints[name]
+    def _give_back(self, track: _Track, known: Statement) -> None:
+        if known.sets is not None:
+            track.savepoints[known.sets] = track.state
+        elif known.back_to is not None:
+            # The rows' values stay: they only say which rows are the same, not what is held.
+            track.state = track.savepoints.get(known.back_to, track.state)
+        elif known.gives_back is not None:
+            gone = {k for k in track.stays if known.gives_back in ("", k.resource)}
+            track.stays -= gone
+            kept = tuple(one for one in track.state.held if one.lock not in gone)
+            track.state = self._state(kept)
 
     # --- what is new
 
@@ -207,6 +200,8 @@ class Recorder:
             known = self._parsing.read(statement, context.dialect.name, self._facts)
             if not known.readable:
                 self._unread[" ".join(statement.split())[:200]] = None
+            if known == self._nothing:
+                known = self._nothing
             if len(self._statements) > LIMIT:
                 self._statements.clear()
             compiled = source is not None and not isinstance(source, TextClause)
@@ -220,39 +215,23 @@ class Recorder:
                 return _facts_of(table, self._parsing.TableFacts)
         return None
 
-    def _compare(self, track: _Track, request: LockRequest, parameters: Any) -> _Rows:
-        resource = request.lock.resource
-        before = track.rows.get(resource)
-        found: set[object] = set()
-        if request.keys:
-            found.update(_named_values(request.keys, parameters, self._parsing.Parameter))
-        if before is None:
-            track.rows[resource] = found or set(_values_of(parameters))
-            return _Rows.FIRST
-        if found and found <= before:
-            return _Rows.SAME
-        before.update(found or _values_of(parameters))
-        if resource in track.inserted:
-            return _Rows.OWN
-        return _Rows.OTHER if found else _Rows.UNKNOWN
-
     def _learn(self, track: _Track, way: tuple[Any, ...], known: Statement) -> _State:
-        _, name, ordered, rows = way
+        _, origin, ordered, rows = way
         place = places.caller()
+        name = origin if isinstance(origin, str) else place.function
         found = []
         held = list(track.state.held)
         with self._learning:
             for request, compared in zip(known.locks, rows, strict=True):
-                taken = Taken(request.lock, name or place.function, place)
+                taken = Taken(request.lock, name, place)
                 if self._is_held(held, request, compared, taken, ordered):
                     continue
                 if request.waits:
                     found += [self._graph.add(earlier, taken) for earlier in held]
-                    if request.many and not ordered and compared is not _Rows.SAME:
+                    if request.many and not ordered and compared is not Rows.SAME:
                         self._remarks[Remark(Doubt.MANY, taken)] = None
                 if taken not in held:
                     held.append(taken)
-                track.stays = track.stays or request.session
             state = self._state(tuple(held))
             track.state.after[way] = state
         for cycle in found:
@@ -264,12 +243,12 @@ class Recorder:
         self,
         held: list[Taken],
         request: LockRequest,
-        compared: _Rows,
+        compared: Rows,
         taken: Taken,
         ordered: bool,
     ) -> bool:
         """Whether the request adds nothing to what is held; notes what is odd about it."""
-        if compared is _Rows.OWN:
+        if compared is Rows.OWN:
             return True
         earlier = [one for one in held if one.lock.resource == request.lock.resource]
         if not earlier:
@@ -278,7 +257,7 @@ class Recorder:
             return True
         covered = any(one.lock.covers(request.lock) for one in earlier)
         if request.waits and not ordered:
-            if compared is not _Rows.SAME and compared is not _Rows.FIRST:
+            if compared is not Rows.SAME and compared is not Rows.FIRST:
                 # The same line twice is mostly one flush, which SQLAlchemy sorts.
                 if taken.place not in [one.place for one in earlier]:
                     self._remarks[Remark(Doubt.AGAIN, taken, earlier[0])] = None
@@ -287,7 +266,7 @@ class Recorder:
                 shared = [one for one in weak if not one.lock.conflicts(one.lock)]
                 if shared:
                     self._remarks[Remark(Doubt.UPGRADE, taken, shared[0])] = None
-        return covered and compared is not _Rows.OTHER
+        return covered and compared is not Rows.OTHER
 
     def _state(self, held: tuple[Taken, ...]) -> _State:
         if len(self._states) > LIMIT:
@@ -297,6 +276,12 @@ class Recorder:
         if state is None:
             state = self._states[held] = _State(held)
         return state
+
+
+def _commits_each(conn: Connection) -> bool:
+    level = conn.get_execution_options().get("isolation_level")
+    level = level or getattr(conn.dialect, "_on_connect_isolation_level", None)
+    return level == "AUTOCOMMIT"
 
 
 def _facts_of(table: Table, facts: type[TableFacts]) -> TableFacts:
@@ -312,40 +297,3 @@ def _facts_of(table: Table, facts: type[TableFacts]) -> TableFacts:
         key.parent.name: key.target_fullname.rpartition(".")[0] for key in table.foreign_keys
     }
     return facts(primary, primary | unique, parents)
-
-
-def _sets(parameters: Any) -> Iterable[Any]:
-    """The sets of parameters: one, or those of an executemany."""
-    if isinstance(parameters, list) and parameters and isinstance(parameters[0], Mapping | tuple):
-        return parameters
-    return (parameters,)
-
-
-def _flat(value: Any) -> Iterator[object]:
-    if isinstance(value, list | tuple | set | frozenset):
-        for part in value:
-            yield from _flat(part)
-    elif value.__hash__ is not None:
-        yield value
-
-
-def _values_of(parameters: Any) -> list[object]:
-    values: list[object] = []
-    for one in _sets(parameters):
-        for value in one.values() if isinstance(one, Mapping) else one or ():
-            values.extend(_flat(value))
-            if len(values) > MANY_VALUES:
-                return values
-    return values
-
-
-def _named_values(keys: Iterable[object], parameters: Any, named: type) -> Iterator[object]:
-    for one in _sets(parameters):
-        for key in keys:
-            if not isinstance(key, named):
-                yield key
-                continue
-            try:
-                yield from _flat(one[key.key])  # type: ignore[attr-defined]
-            except (KeyError, IndexError, TypeError):
-                continue

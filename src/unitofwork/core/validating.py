@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine
@@ -203,7 +204,7 @@ def _shown(engine: Engine, error: Exception) -> str:
     """The driver's first lines; the password is not among them, whatever a driver may say."""
     inner = getattr(error, "orig", None) or error
     text = f"{type(inner).__name__}: {inner}".strip()
-    password = engine.url.password
-    if password:
-        text = text.replace(str(password), "***")
+    password = str(engine.url.password or "")
+    for form in {password, quote(password), quote(password, safe=""), quote_plus(password)} - {""}:
+        text = text.replace(form, "***")
     return "; ".join(line.strip() for line in text.splitlines()[:3] if line.strip())

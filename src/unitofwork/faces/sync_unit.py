@@ -77,8 +77,7 @@ class SyncUnit(Block):
         traceback: TracebackType | None,
     ) -> None:
         raised: BaseException | None = None
-        if self._limit is not None:
-            self._limit.__exit__(kind, error, traceback)
+        self._disarm()
         cause = self._in_time(error)
         try:
             self._end(cause)
@@ -103,7 +102,12 @@ class SyncUnit(Block):
         timed_out.__cause__ = error
         return timed_out
 
+    def _disarm(self) -> None:
+        if self._limit is not None:
+            self._limit.__exit__(None, None, None)
+
     def _left(self, error: BaseException | None = None) -> None:
+        self._disarm()  # also where the block could not be entered
         super()._left(error)
         if error is None and self._decision is not Decision.OPEN:
             self._limit_statements()

@@ -97,12 +97,12 @@ _SINCE_14 = {
 def postgresql_facts(connection: Connection) -> ServerFacts:
     """Read them; leaves the transaction to be rolled back."""
     version = version_of(connection.dialect)
-    statement_timeout = connection.execute(_LIMIT, {"patience": str(PATIENCE)}).one()
+    statement_timeout = _limit(connection)
     parts = {**_PARTS, **(_SINCE_14 if version >= (14,) else {})}
     found, unreadable = _read(connection, parts)
     settings: dict[str, list[Any]] = found.get("settings") or {}
-    if settings:
-        settings["statement_timeout"] = list(statement_timeout[:3])
+    if statement_timeout is not None:
+        settings["statement_timeout"] = statement_timeout
     session: dict[str, Any] = found.get("session") or {}
     own, others, of_role, of_database = found.get("others") or (None,) * 4
     times: dict[str, Any] = {fact: _seconds(settings.get(name)) for fact, name in _TIMES.items()}
@@ -128,6 +128,17 @@ def postgresql_facts(connection: Connection) -> ServerFacts:
         unreadable=unreadable,
         **times,
     )
+
+
+def _limit(connection: Connection) -> list[Any] | None:
+    """Have the server end what takes too long; what its limit was, None if it may not be read."""
+    try:
+        with _apart(connection):
+            return list(connection.execute(_LIMIT, {"patience": str(PATIENCE)}).one()[:3])
+    except DBAPIError:
+        if connection.invalidated:
+            raise
+        return None
 
 
 def _read(connection: Connection, parts: dict[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlglot
 from sqlglot import exp
@@ -30,13 +30,6 @@ Lookup = Callable[[str], TableFacts | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """A value that is sent beside the text, by its name or its place from 0."""
-
-    key: str | int
-
-
-@dataclass(frozen=True, slots=True)
 class LockRequest:
     """One lock that a statement takes."""
 
@@ -45,8 +38,9 @@ class LockRequest:
     waits: bool = True
     #: Several rows, in the order that the server happens to find them.
     many: bool = False
-    #: Values and parameters that name the rows; none if that can't be told.
-    keys: tuple[object, ...] = ()
+    #: What names the rows: values in the text, and parameters by name or by place from 0.
+    literals: tuple[object, ...] = ()
+    parameters: tuple[str | int, ...] = ()
     #: Held until it is given back, beyond the end of the transaction.
     session: bool = False
 
@@ -58,6 +52,13 @@ class Statement:
     locks: tuple[LockRequest, ...] = ()
     #: The table into which it inserts.
     inserts: str | None = None
+    #: The locks that stay when the transaction ends.
+    sessions: frozenset[LockClass] = frozenset()
+    #: A savepoint that it sets, or goes back to, by which locks taken since are given back.
+    sets: str | None = None
+    back_to: str | None = None
+    #: The named lock of the session that it gives back; "" for all of them.
+    gives_back: str | None = None
     readable: bool = True
 
 
@@ -78,6 +79,12 @@ _NAMED = re.compile(
     r"\bpg_(?P<tries>try_)?advisory_(?P<xact>xact_)?lock(?P<shared>_shared)?\s*\((?P<key>[^)]*)\)",
     re.IGNORECASE,
 )
+_UNLOCKED = re.compile(
+    r"\bpg_advisory_unlock(?P<all>_all)?(?:_shared)?\s*\((?P<key>[^)]*)\)", re.IGNORECASE
+)
+_SAVEPOINT = re.compile(
+    r"\s*(?P<back>rollback\s+to\s+)?(?:savepoint\s+)?(?P<name>\S+)", re.IGNORECASE
+)
 _DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
 #: Databases whose rows know reading and writing only.
 _TWO_MODES = frozenset({"mysql"})
@@ -86,20 +93,37 @@ _TWO_MODES = frozenset({"mysql"})
 def read(sql: str, dialect: str, facts: Lookup) -> Statement:
     """The locks of one statement, in the order in which they are taken. Never raises."""
     if effect_of(sql) not in (Effect.LOCK, Effect.WRITE):
-        return Statement()
-    named = [_named(match) for match in _NAMED.finditer(sql)]
+        return _without_locks(sql, dialect)
     whole = _TABLES.match(sql)
     if whole is not None:
-        return Statement((*named, *_whole_tables(whole)))
+        return Statement(tuple(_whole_tables(whole)))
+    named = [_named(match) for match in _NAMED.finditer(sql)]
+    sessions = frozenset(request.lock for request in named if request.session)
     grammar = _DIALECTS.get(dialect, "postgres")
     if re.match(r"[\s(]*(?:select|with|insert|update|delete|merge)\b", sql, re.IGNORECASE) is None:
-        return Statement(tuple(named), readable=re.match(r"\s*(do|call)\b", sql, re.I) is None)
+        return Statement(
+            tuple(named), sessions=sessions, readable=re.match(r"\s*(do|call)\b", sql, re.I) is None
+        )
     try:
         trees = sqlglot.parse(_numbered(sql), dialect=grammar)
         reader = _Reader(grammar, facts, trees)
-        return Statement((*named, *reader.locks()), reader.inserts)
+        return Statement((*named, *reader.locks()), reader.inserts, sessions)
     except sqlglot.errors.SqlglotError:
-        return Statement(tuple(named), readable=False)
+        return Statement(tuple(named), sessions=sessions, readable=False)
+
+
+def _without_locks(sql: str, dialect: str) -> Statement:
+    unlocked = _UNLOCKED.search(sql)
+    if unlocked is not None:
+        return Statement(gives_back="" if unlocked["all"] else _resource(unlocked["key"]))
+    if re.match(r"\s*(?:savepoint|rollback\s+to)\b", sql, re.IGNORECASE):
+        match = _SAVEPOINT.match(sql)
+        if match is not None and match["back"] is None:
+            return Statement(sets=match["name"])
+        # InnoDB keeps the locks.
+        if match is not None and _DIALECTS.get(dialect) not in _TWO_MODES:
+            return Statement(back_to=match["name"])
+    return Statement()
 
 
 def _numbered(sql: str) -> str:
@@ -120,12 +144,15 @@ def _numbered(sql: str) -> str:
 
 
 def _named(match: re.Match[str]) -> LockRequest:
-    key = match["key"].strip()
-    resource = f"named lock {key}" if re.fullmatch(r"[-\d\s,]+", key) else "named locks"
     strength = Strength.SHARE if match["shared"] else Strength.UPDATE
-    return LockRequest(
-        LockClass(resource, strength), waits=not match["tries"], session=not match["xact"]
-    )
+    lock = LockClass(_resource(match["key"]), strength)
+    return LockRequest(lock, waits=not match["tries"], session=not match["xact"])
+
+
+def _resource(key: str) -> str:
+    """One lock where the text tells which; else all that are told by parameters are one class."""
+    key = key.strip()
+    return f"named lock {key}" if re.fullmatch(r"[-\d\s,]+", key) else "named locks"
 
 
 def _whole_tables(match: re.Match[str]) -> Iterator[LockRequest]:
@@ -205,8 +232,8 @@ class _Reader:
             yield LockRequest(LockClass(self.inserts, self._write), many=len(rows) != 1)
 
     def _key_share(self, parent: str, values: list[Any]) -> LockRequest:
-        keys = tuple(key for value in values for key in _values(value))
-        return LockRequest(LockClass(parent, self._parent), keys=keys)
+        keys = [key for value in values for key in _values(value)]
+        return LockRequest(LockClass(parent, self._parent), **_named_by(keys))
 
     def _rows(
         self,
@@ -218,7 +245,7 @@ class _Reader:
         waits: bool = True,
     ) -> LockRequest:
         facts = self._facts(_name(table))
-        keys: list[object] = []
+        keys: list[_Literal | _Parameter] = []
         single = False
         where = node.args.get("where")
         for column, value in _equalities(where.this if where is not None else None):
@@ -229,7 +256,7 @@ class _Reader:
                 keys += values
                 single = single or (bool(values) and not isinstance(value, exp.Any | exp.Tuple))
         lock = LockClass(_name(table), strength)
-        return LockRequest(lock, waits, many=not (single or ordered), keys=tuple(keys))
+        return LockRequest(lock, waits, many=not (single or ordered), **_named_by(keys))
 
 
 _STRENGTHS = {
@@ -276,7 +303,22 @@ def _equalities(condition: Any) -> Iterator[tuple[exp.Column, Any]]:
                 yield column, exp.Tuple(expressions=list(condition.expressions))
 
 
-def _values(value: Any) -> list[object]:
+class _Literal(NamedTuple):
+    value: object
+
+
+class _Parameter(NamedTuple):
+    key: str | int
+
+
+def _named_by(keys: list[_Literal | _Parameter]) -> dict[str, Any]:
+    return {
+        "literals": tuple(key.value for key in keys if isinstance(key, _Literal)),
+        "parameters": tuple(key.key for key in keys if isinstance(key, _Parameter)),
+    }
+
+
+def _values(value: Any) -> list[_Literal | _Parameter]:
     """The literals and parameters of an expression; none if anything else is in it."""
     while isinstance(value, exp.Cast | exp.Paren | exp.Any):
         value = value.this
@@ -284,9 +326,9 @@ def _values(value: Any) -> list[object]:
         parts = [_values(part) for part in value.expressions]
         return [key for part in parts for key in part] if all(parts) else []
     if isinstance(value, exp.Literal):
-        return [value.this if value.is_string else int(value.this) if value.is_int else value.this]
+        return [_Literal(int(value.this) if value.is_int else value.this)]
     if isinstance(value, exp.Placeholder):
         name = value.name
         place = re.fullmatch(r"uow_(\d+)", name)
-        return [Parameter(name if place is None else int(place[1]))]
+        return [_Parameter(name if place is None else int(place[1]))]
     return []

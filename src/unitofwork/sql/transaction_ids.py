@@ -35,7 +35,7 @@ def fate(connection: Connection, transaction_id: str) -> str | None:
             # Its id was not given yet in this server's life: the transaction went with the last.
             return "aborted"
         raise
-    return judged(status, same_life=life in ("", life_now), is_standby=is_standby)
+    return judged(status, same_life=life == life_now, is_standby=is_standby)
 
 
 def judged(status: str | None, *, same_life: bool, is_standby: bool) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from tests.locks.steering import Stage
@@ -27,6 +26,13 @@ def budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "BUDGET", RetryBudget())
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module with ALSO_ON_16 is played on PostgreSQL 16, too."""
+    if "stage" in metafunc.fixturenames:
+        names = DRIVERS + ["asyncpg on 16"] * getattr(metafunc.module, "ALSO_ON_16", False)
+        metafunc.parametrize("stage", names, indirect=True)
+
+
 @pytest.fixture(scope="session")
 def class_tables(postgres: EmbeddedPostgres) -> EmbeddedPostgres:
     create_tables(postgres.url("psycopg"))
@@ -39,36 +45,19 @@ def class_tables16(postgres16: EmbeddedPostgres) -> EmbeddedPostgres:
     return postgres16
 
 
-async def staged(
-    name: str, server: EmbeddedPostgres, hygiene: Hygiene, probe: ServerProbe
-) -> AsyncIterator[Stage]:
-    # A test that failed may have left transactions open.
-    probe.terminate_all()
-    probe.execute(RESET)
-    hygiene.probe = probe
-    face = PoolFace(name, server.url(PoolFace.ALL[name][0]), hygiene, probe=probe)
-    yield Stage(face)
-    try:
-        await hygiene.check_async()
-    finally:
-        await face.close()
-        hygiene.probe = None
-
-
-@pytest.fixture(params=DRIVERS)
-async def stage(
-    request: pytest.FixtureRequest,
-    hygiene: Hygiene,
-    class_tables: EmbeddedPostgres,
-    probe: ServerProbe,
-) -> AsyncIterator[Stage]:
-    async for one in staged(request.param, class_tables, hygiene, probe):
-        yield one
-
-
 @pytest.fixture
-async def stage16(hygiene: Hygiene, class_tables16: EmbeddedPostgres) -> Any:
-    """On PostgreSQL 16."""
-    with ServerProbe(class_tables16.url(None)) as probe:
-        async for one in staged("asyncpg", class_tables16, hygiene, probe):
-            yield one
+async def stage(request: pytest.FixtureRequest, hygiene: Hygiene) -> AsyncIterator[Stage]:
+    name, _, on_16 = request.param.partition(" on ")
+    server = request.getfixturevalue("class_tables16" if on_16 else "class_tables")
+    with ServerProbe(server.url(None)) as probe:
+        # A test that failed may have left transactions open.
+        probe.terminate_all()
+        probe.execute(RESET)
+        hygiene.probe = probe
+        face = PoolFace(name, server.url(PoolFace.ALL[name][0]), hygiene, probe=probe)
+        yield Stage(face)
+        try:
+            await hygiene.check_async()
+        finally:
+            await face.close()
+            hygiene.probe = None

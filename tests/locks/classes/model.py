@@ -230,7 +230,13 @@ ROWS = """
     INSERT INTO class_reader VALUES (1);
     INSERT INTO class_reads VALUES (1, 1), (1, 2);
 """
-RESET = f"TRUNCATE {', '.join(sorted(Base.metadata.tables))} RESTART IDENTITY; {ROWS}"
+# To truncate them all takes ten times as long; `Row` must lie in the order in which it is filled.
+EMPTY = "; ".join(
+    f"DELETE FROM {table.name}"
+    for table in reversed(Base.metadata.sorted_tables)
+    if table is not Row.__table__
+)
+RESET = f"TRUNCATE class_row; {EMPTY}; {ROWS}"
 
 
 def create_tables(url: str) -> None:

@@ -160,13 +160,3 @@ async def test_14_autoflush(stage: Stage, autoflush: bool) -> None:
     # Without autoflush, which is how a unit begins, all is written at the end, in order.
     assert ended.attempts == ([2, 1] if autoflush else [1, 1])
     assert values(stage)[:2] == [3, 3]
-
-
-async def test_01_on_16(stage16: Stage) -> None:
-    """The same on PostgreSQL 16."""
-    (await stage16.plain(write(1, 2), write(2, 1))).check_deadlock()
-    ended = await stage16.units(write(1, 2), write(2, 1))
-    ended.check_well()
-    assert ended.attempts == [1, 2]
-    assert values(stage16)[:2] == [3, 3]
-    assert stage16.probe.execute("SHOW server_version_num")[0][0].startswith("16")

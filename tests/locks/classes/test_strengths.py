@@ -10,6 +10,8 @@ from tests.locks.steering import Body, Party, Stage
 
 from .model import Child, Parent, Row
 
+ALSO_ON_16 = True
+
 
 @pytest.mark.parametrize(
     ("strength", "naive", "then"),

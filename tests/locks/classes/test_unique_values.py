@@ -74,7 +74,8 @@ async def test_08_inserts_in_opposite_orders(stage: Stage, name: bool) -> None:
     ended = await stage.units(*bodies, of_uow={} if name else NAMES)
     ended.check_well()
     assert sorted(ended.results) == [0, 2]
-    assert sorted(ended.attempts) == [1, 2], ended
+    # A name comes before all rows: with one written, the second name is late for both.
+    assert max(ended.attempts) == 2, ended
     assert codes(stage) == ["a", "b"]
 
 
@@ -99,7 +100,9 @@ async def test_08_one_flush(stage: Stage) -> None:
     stage.probe.execute(RESET)
     # Who comes second had looked too early: an error of its own, not one of locks.
     taken = RetryPolicy(wait_initial=0.001, on=lambda error: isinstance(error, IntegrityError))
-    (await stage.units(*bodies, gate=gate, of_uow=NAMES, retry=taken)).check_well()
+    ended = await stage.units(*bodies, gate=gate, of_uow=NAMES, retry=taken)
+    # The gate is a writer that takes no names.
+    ended.check_well(uncovered=None)
     assert codes(stage) == ["a", "b", "c"]
 
 

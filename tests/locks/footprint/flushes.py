@@ -38,9 +38,9 @@ class Flushes(Session):
 
     def foresee(self, *, names: bool = False) -> Footprint:
         """The footprint of the next flush, with all that its lookups find."""
-        found = footprint(self, names=names)  # type: ignore[arg-type]
+        found = footprint(self, names=names)
         self.lookups = len(found.lookups)
-        for level in closure(self, found, self._ask):  # type: ignore[arg-type]
+        for level in closure(self, found, self._ask):
             stronger(found.wants, level.wants)
             found.writes += level.writes
         return found
@@ -73,7 +73,7 @@ class Flushes(Session):
             book.record(resource, strength)
         for resource in found.writes:
             book.record_written(resource)
-        for resource in (*found.inserts, *rows_of(self, found.new_objects)):  # type: ignore[arg-type]
+        for resource in (*found.inserts, *rows_of(self, found.new_objects)):
             book.record_inserted(resource)
 
     def start_anew(self) -> None:

@@ -234,6 +234,15 @@ class Tag(Base):
     articles: Mapped[list[Article]] = relationship(secondary=article_tag, back_populates="tags")
 
 
+class Pin(Base):
+    """Nobody refers to it; what it refers to is written after it, and taken back before it ends."""
+
+    __tablename__ = "fp_pin"
+    id: Mapped[int] = key()
+    tag_id: Mapped[int | None] = mapped_column(ForeignKey("fp_tag.id"))
+    tag: Mapped[Tag | None] = relationship(post_update=True)
+
+
 ROWS = """
     INSERT INTO fp_country (id, code, name) VALUES (1, 'a', 'A'), (2, 'b', 'B'), (3, 'c', 'C');
     INSERT INTO fp_city (id, country_id, country_code) VALUES (11, 1, 'a'), (12, 1, NULL),
@@ -257,6 +266,7 @@ ROWS = """
     INSERT INTO fp_ticket (id, number, row) VALUES (1, 1, 'A');
     INSERT INTO fp_article (id) VALUES (1), (2), (3);
     INSERT INTO fp_tag (id) VALUES (1), (2), (3);
+    INSERT INTO fp_pin (id, tag_id) VALUES (1, 2);
     INSERT INTO fp_article_tag (article_id, tag_id) VALUES (1, 1), (1, 2), (2, 1);
     INSERT INTO fp_article_topic (id, topic_id, row_id) VALUES (1, 1, 71), (1, 2, 72), (2, 1, 73);
     INSERT INTO fp_related (left_id, right_id) VALUES (1, 2), (2, 1);

@@ -147,6 +147,13 @@ def orphan_of_replaced_collection(tx: Flushes) -> None:
     tx.get_one(Order, 1).lines = [Line(number=7)]
 
 
+def orphan_of_a_parent_not_in_the_flush(tx: Flushes) -> None:
+    """The parent has forgotten that its collection was changed."""
+    order = tx.get_one(Order, 1)
+    order.lines.remove(order.lines[0])
+    tx.expire(order)
+
+
 def children_nulled(tx: Flushes) -> None:
     """The children of a deleted parent get NULL."""
     tx.get_one(City, 14).country_code = None
@@ -261,6 +268,16 @@ def post_update_of_a_deleted_row(tx: Flushes) -> None:
     tx.delete(widget)
 
 
+def post_update_of_a_deleted_row_of_its_own(tx: Flushes) -> None:
+    """The UPDATE before the DELETE checks the foreign keys of a row that was written before."""
+    widget = tx.get_one(Widget, 1)
+    widget.name = "x"
+    tx.checked_flush()
+    for entry in list(widget.entries):
+        tx.delete(entry)
+    tx.delete(widget)
+
+
 def key_changed(tx: Flushes) -> None:
     """The database carries a new key on to the children, loaded or not."""
     tx.get_one(Currency, "EUR").code = "EEE"
@@ -306,6 +323,7 @@ FLUSHES: list[Flush] = [
     delete_cascades,
     orphan_of_collection,
     orphan_of_replaced_collection,
+    orphan_of_a_parent_not_in_the_flush,
     children_nulled,
     database_cascades,
     database_cascade_half_loaded,
@@ -322,6 +340,7 @@ FLUSHES: list[Flush] = [
     post_update,
     post_update_of_a_changed_row,
     post_update_of_a_deleted_row,
+    post_update_of_a_deleted_row_of_its_own,
     key_changed,
     key_changed_with_children_loaded,
     key_changed_many_to_one,

@@ -31,7 +31,7 @@ from .model import (
     Widget,
 )
 
-PROGRAMS = 2_000 if os.environ.get("UNITOFWORK_LONG") else 60
+PROGRAMS = 2_000 if os.environ.get("UNITOFWORK_LONG") else 40
 
 CLASSES: list[Any] = [
     *(Album, Article, City, Country, Currency, Employee, Entry, Line, Node, Order),
@@ -53,11 +53,11 @@ class Program:
             one: list(tx.query(one).order_by(*one.__mapper__.primary_key)) for one in CLASSES
         }
         self.number = 100
-        self.refers_anew = False
+        self.refers_anew = self.deletes = False
 
     def run(self) -> None:
         for _ in range(self.random.randint(1, 3)):
-            self.refers_anew = False
+            self.refers_anew = self.deletes = False
             for _ in range(self.random.randint(1, 6)):
                 self.step()
             self.tx.checked_flush(exactly=False)
@@ -111,7 +111,7 @@ class Program:
             ]
             # A row that is made to refer to one that is deleted goes with it, after its UPDATE:
             # that is left to the tripwire.
-            if keys and not self.tx.deleted:
+            if keys and not self.deletes:
                 self.refers_anew = True
                 column, key = self.random.choice(keys)
                 others = [
@@ -127,6 +127,9 @@ class Program:
         if many:
             prop = self.random.choice(many)
             children = getattr(one, prop.key)
+            if prop.cascade.delete_orphan and self.refers_anew:
+                return
+            self.deletes = self.deletes or prop.cascade.delete_orphan
             if children and self.random.random() < 0.5:
                 children.remove(self.random.choice(children))
             else:
@@ -150,6 +153,7 @@ class Program:
     def delete(self) -> None:
         one = self.any()
         if one not in self.tx.new and not self.refers_anew:
+            self.deletes = True
             self.tx.delete(one)
 
     def expire(self) -> None:

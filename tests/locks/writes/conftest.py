@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, event
-from tests.pool.pool_face import LONG, PoolFace
+from tests.pool.pool_face import DRIVERS, LONG, PoolFace
 from tests.support.hygiene import Hygiene
 from tests.support.probe import ServerProbe
 
@@ -30,23 +30,31 @@ def write_tables(postgres: EmbeddedPostgres) -> EmbeddedPostgres:
     return postgres
 
 
-@pytest.fixture(params=["asyncpg", "psycopg-sync", *(["psycopg"] if LONG else [])])
-async def face(
-    request: pytest.FixtureRequest,
-    hygiene: Hygiene,
-    write_tables: EmbeddedPostgres,
-    probe: ServerProbe,
-) -> AsyncIterator[PoolFace]:
-    probe.execute(RESET)
-    hygiene.probe = probe
-    driver = PoolFace.ALL[request.param][0]
-    face = PoolFace(request.param, write_tables.url(driver), hygiene, probe=probe)
-    yield face
-    try:
-        await hygiene.check_async()
-    finally:
-        await face.close()
-        hygiene.probe = None
+def face_fixture(*names: str) -> Any:
+    """A driver and face after the other; all of them with `UNITOFWORK_LONG=1`."""
+
+    @pytest.fixture(params=DRIVERS if LONG else names)
+    async def face(
+        request: pytest.FixtureRequest,
+        hygiene: Hygiene,
+        write_tables: EmbeddedPostgres,
+        probe: ServerProbe,
+    ) -> AsyncIterator[PoolFace]:
+        probe.execute(RESET)
+        hygiene.probe = probe
+        driver = PoolFace.ALL[request.param][0]
+        face = PoolFace(request.param, write_tables.url(driver), hygiene, probe=probe)
+        yield face
+        try:
+            await hygiene.check_async()
+        finally:
+            await face.close()
+            hygiene.probe = None
+
+    return face
+
+
+face = face_fixture("asyncpg")
 
 
 @pytest.fixture
@@ -62,7 +70,7 @@ def holder(write_tables: EmbeddedPostgres) -> Iterator[Connection]:
 
 @pytest.fixture
 def sent(face: PoolFace) -> Iterator[list[str]]:
-    """What the face's unit of work sends, as it is sent; `cached` tells of compiled statements."""
+    """What the face's unit of work sends, as it is sent."""
     statements: list[str] = []
 
     def note(_c: Any, _cursor: Any, statement: str, _p: Any, context: Any, _many: bool) -> None:

@@ -17,8 +17,10 @@ from tests.pool.pool_face import PoolFace, both, result
 from unitofwork import UnorderedWriteError
 from unitofwork.sql.waits import place_of_wait, telling_of
 
+from .conftest import face_fixture
 from .model import House, Room, Word
 
+face = face_fixture("asyncpg", "psycopg-sync")
 #: The server's deadlock_timeout is 200 ms.
 DETECTOR = 0.2
 WRITE = text("UPDATE write_room SET size = 7 WHERE id = 2")
@@ -137,6 +139,9 @@ REFUSED = {
     "truncate": text("TRUNCATE write_lamp"),
     "a write in a WITH": text("WITH x AS (DELETE FROM write_lamp RETURNING 1) SELECT * FROM x"),
     "select for update": select(Room).with_for_update(),
+    "a queue's update": update(Room)
+    .where(Room.id == select(Room.id).limit(1).with_for_update().scalar_subquery())
+    .values(size=1),
     "insert from select": insert(Word).from_select(["text"], select(House.name)),
 }
 

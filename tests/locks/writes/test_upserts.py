@@ -18,8 +18,10 @@ from unitofwork.core.locks.dml import target_of
 from unitofwork.core.locks.sorting import sort_rows
 
 from .audit import check_book
+from .conftest import face_fixture
 from .model import House, Lamp, Part, Room, Word, Worker
 
+face = face_fixture("psycopg-sync")
 words, rooms = Word.__table__, Room.__table__
 SIZES = [{"id": 9, "house_id": 2, "size": 1}, {"id": 20, "house_id": 1, "size": 2}]
 SIZES += [{"id": 4, "house_id": 3, "size": 3}]

@@ -148,6 +148,7 @@ def connection_of(tx: CoreTransaction) -> Connection:
 
 def late_lock(unit: Unit, wants: Mapping[Resource, Strength]) -> LateLockError:
     """The error for a lock that was asked for out of order and is not free."""
+    unit.home.lock_trouble["late"] += 1
     # Kept with the unit: a savepoint on the way out of it makes the book forget.
     stronger(unit.wanted, unit.book.strengths())
     stronger(unit.wanted, wants)

@@ -12,7 +12,7 @@ from ...policies.locks.book import stronger
 from ...policies.locks.order import Resource
 from ...sql.row_locks import Step, has_other_spellings, keys_select, rows_parameters
 from .acquire import acquire, connection_of, locking
-from .dml import COMPUTED, Keys, Parameters, Target, assigned, keys_in, value_of
+from .dml import COMPUTED, Keys, Parameters, Target, assigned, keys_in, locks_itself, value_of
 from .lookups import Effect, Found, check_parent
 from .ordered import (
     depends_on_rows,
@@ -56,6 +56,7 @@ class _Change:
         self._sets: dict[Column[Any], Any] | None = {}
         if isinstance(statement, Update):
             self._sets = assigned(statement, target, [self._parameters])
+        self._tables_met = {target.table}
         effect = Effect.DELETED if isinstance(statement, Delete) else Effect.CHANGED
         self._lookup = lookup_of(target.table, effect, self._sets or ())
 
@@ -64,6 +65,8 @@ class _Change:
             return None
         keys = self._keys()
         found = Found()
+        if keys is None and locks_itself(self._statement.whereclause):
+            return None
         if keys is None or self._depends_on_rows(keys):
             rows = self._read(found)
             whole = False
@@ -82,7 +85,7 @@ class _Change:
                 # Where WHERE did not hold any more, the server may have locked the row to see it.
                 acquire(self._tx, found.wants)
         else:
-            lock_found(self._tx, found)
+            self._tables_met |= lock_found(self._tx, found)
             result = self._run_restricted(rows, whole)
         for resource in (*rows, *found.writes):
             self._tx.unit.book.record_written(resource)
@@ -188,4 +191,4 @@ class _Change:
             if asked in ("auto", "evaluate"):
                 # The restriction can't be evaluated in Python; what was changed can be fetched.
                 options["synchronize_session"] = "fetch"
-        return run(self._state, statement, options)
+        return run(self._tx, self._state, statement, self._tables_met, options)

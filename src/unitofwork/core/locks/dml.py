@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Delete, Insert, Table, Update, inspect
+from sqlalchemy import Column, Delete, Insert, Select, Table, Update, inspect
 from sqlalchemy.orm import Mapper
-from sqlalchemy.sql import operators
+from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
@@ -139,6 +139,12 @@ def keys_in(
 def _same(one: Any, column: Any) -> bool:
     # == would make an expression of them; an ORM attribute's column hashes like the table's.
     return one in {column}
+
+
+def locks_itself(where: ColumnElement[bool] | None) -> bool:
+    """Whether a subquery in WHERE locks rows: read twice, it could choose others."""
+    parts = () if where is None else visitors.iterate(where)
+    return any(isinstance(one, Select) and one._for_update_arg is not None for one in parts)
 
 
 def _conjuncts(where: Any) -> Iterator[ColumnElement[bool]]:

@@ -10,12 +10,12 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import Wants
-from ...policies.locks.order import Resource
+from ...policies.locks.order import Rank, Resource
 from .. import places
 from .acquire import acquire, connection_of, locking
 from .footprint import closure
 from .lookups import Effect, Found, Lookup
-from .raw import ORDERED
+from .raw import ORDERED, limit_waits
 from .schema import links_from, links_to
 from .tables import key_columns
 
@@ -53,9 +53,16 @@ def waits_alone(unit: Unit, found: Found) -> bool:
     return not plan.late and not found.lookups and not unit.waits_are_limited
 
 
-def lock_found(tx: CoreTransaction, found: Found) -> None:
-    """Take the locks in order, then those of the rows that follow from them."""
+def lock_found(tx: CoreTransaction, found: Found) -> set[Table]:
+    """Take the locks in order, then those of the rows that follow from them. Returns their tables.
+
+    Those of which no row was found too: the server locks them as such.
+    """
+    if tx.unit.book.plan(found.wants).late:
+        # A lock query's own limit comes too late for the table's lock, which is taken before.
+        limit_waits(tx.unit, connection_of(tx))
     acquire(tx, found.wants)
+    tables = {lookup.table for lookup in found.lookups}
 
     def ask(statement: Any) -> list[Row[Any]]:
         with locking(tx.unit):
@@ -64,6 +71,8 @@ def lock_found(tx: CoreTransaction, found: Found) -> None:
     for level in closure(tx, cast(Any, found), ask):
         acquire(tx, level.wants)
         found.writes += level.writes
+        tables.update(lookup.table for lookup in level.lookups)
+    return tables
 
 
 def record(unit: Unit, wants: Wants) -> None:
@@ -73,7 +82,26 @@ def record(unit: Unit, wants: Wants) -> None:
         unit.book.record(resource, strength, place)
 
 
-def run(state: ORMExecuteState, statement: Any, options: Mapping[str, Any]) -> Result[Any]:
-    """Send a statement whose locks are taken."""
+def run(
+    tx: CoreTransaction,
+    state: ORMExecuteState,
+    statement: Any,
+    tables: Iterable[Table],
+    options: Mapping[str, Any] | None = None,
+) -> Result[Any]:
+    """Send a statement whose rows are locked. `tables`: where it writes, or looks for rows."""
+    unit = tx.unit
+    top = unit.book.top
+    ranks = [unit.home.tables.rank(table) for table in tables]
+    if top is not None and any(top.rank > one and not _is_touched(unit, one) for one in ranks):
+        # Another unit may keep all others out of the table: that wait would be out of order.
+        limit_waits(unit, connection_of(tx))
     marked = statement.execution_options(**{ORDERED: True})
-    return state.invoke_statement(marked, execution_options=options)
+    result = state.invoke_statement(marked, execution_options=options)
+    for rank in ranks:
+        unit.book.touch(rank)
+    return result
+
+
+def _is_touched(unit: Unit, rank: Rank) -> bool:
+    return rank in unit.book._touched

@@ -67,8 +67,7 @@ def before_sending(
         return
     if unit.is_strict:
         raise _refused(unit, statement, effect)
-    if not unit.tripwire_is_set:
-        _limit_waits(unit, connection)
+    limit_waits(unit, connection)
 
 
 def _is_ordered(unit: Unit, context: ExecutionContext) -> bool:
@@ -83,7 +82,10 @@ def _is_text(context: ExecutionContext) -> bool:
     return bool(getattr(statement, "is_text", False))
 
 
-def _limit_waits(unit: Unit, connection: Connection) -> None:
+def limit_waits(unit: Unit, connection: Connection) -> None:
+    """From now on a wait ends before the server looks for a deadlock; unless that is so already."""
+    if unit.tripwire_is_set:
+        return
     # While nothing else is held, the wait may well be one behind another unit, which ends.
     after = TRIPWIRE if unit.story is not None and unit.book else None
     patience = unit.settings.lock_timeout
@@ -124,8 +126,10 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
     """Say what the server told of a lock that was not granted, where nobody was to wait for it."""
     state = unit.home.rules.sqlstate(error)
     if state == DEADLOCK_DETECTED:
+        unit.home.lock_trouble["deadlock"] += 1
         error.add_note(_both_sides(unit, error))
     elif state == LOCK_NOT_AVAILABLE and not unit.is_locking and not _asks_not_to_wait(statement):
+        unit.home.lock_trouble["uncovered"] += 1
         log.warning(
             "uncovered wait: unit %r waited at %s for a lock in table %s that it had not taken in "
             "order; the statement was ended: %s",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnDefault, Table
+from sqlalchemy import Table
 from sqlalchemy.orm import (
     InstanceState,
     Mapper,
@@ -16,37 +15,21 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.orm.attributes import History
 from sqlalchemy.orm.unitofwork import UOWTransaction
-from sqlalchemy.sql.elements import ClauseElement
 
 from .schema import Columns
 from .shapes import shape_of
+from .values import Unknown, default_of, is_expression
 
 State = InstanceState[Any]
 
 
-class Unknown(enum.Enum):
-    """Why a value is not known before the flush."""
-
-    #: The key of a row that the flush will insert: nobody else can see that row.
-    NEW = enum.auto()
-    #: The database or a default will compute it.
-    COMPUTED = enum.auto()
-    #: The row is there, but this column of it was not loaded.
-    UNLOADED = enum.auto()
-
-
-class Pair:
+class Pair(NamedTuple):
     """A row of an association table, by its values in the order of `columns`."""
 
-    __slots__ = ("columns", "inserted", "table", "values")
-
-    def __init__(
-        self, table: Table, columns: Columns, values: tuple[Any, ...], inserted: bool
-    ) -> None:
-        self.table = table
-        self.columns = columns
-        self.values = values
-        self.inserted = inserted
+    table: Table
+    columns: Columns
+    values: tuple[Any, ...]
+    inserted: bool
 
 
 class Relations:
@@ -79,7 +62,7 @@ class Relations:
         if attribute in state.dict:
             return Unknown.COMPUTED if is_expression(value) else value
         if state.key is None:
-            return _default(state, attribute)
+            return default_of(shape_of(state.mapper).column(attribute))
         place = shape_of(state.mapper).identity.get(attribute)
         if place is not None:
             return state.key[1][place]
@@ -109,18 +92,12 @@ class Relations:
         self._rekeyed = any(_has_new_key(state) for state in saved)
         for state in saved:
             for prop in shape_of(state.mapper).relationships:
-                if self._may_matter(state, prop):
+                # One that nobody touched has no effect, loaded or not, unless keys change.
+                if self._rekeyed or prop.key in state.committed_state:
                     self._saved(state, prop)
         for state in deleted:
             for prop in shape_of(state.mapper).relationships:
                 self._deleted(state, prop)
-
-    def _may_matter(self, state: State, prop: RelationshipProperty[Any]) -> bool:
-        # A loaded relationship that nobody touched has no effect, unless keys change.
-        if self._rekeyed:
-            return True
-        key = prop.key
-        return key in state.committed_state or (prop.uselist is True and key not in state.dict)
 
     def _saved(self, state: State, prop: RelationshipProperty[Any]) -> None:
         history = self._history(state, prop)
@@ -157,6 +134,15 @@ class Relations:
                             self._copy_from(prop, state, parent)
 
     def _deleted(self, state: State, prop: RelationshipProperty[Any]) -> None:
+        if prop.direction is RelationshipDirection.MANYTOONE:
+            # Whether it is written depends on what is loaded later on: take it that it is.
+            if (
+                prop.post_update
+                and not prop.cascade.delete_orphan
+                and prop.passive_deletes != "all"
+            ):
+                self._clear(prop, state)
+            return
         # As far as SQLAlchemy has loaded it by now: the rest is left to the database.
         history = self._history(state, prop)
         if not history:
@@ -174,12 +160,6 @@ class Relations:
                 if prop.post_update or not prop.cascade.delete:
                     for child in set(history.unchanged) - self._moved.get(prop, set()):
                         self._clear(prop, child)
-            case RelationshipDirection.MANYTOONE if (
-                prop.post_update
-                and not prop.cascade.delete_orphan
-                and prop.passive_deletes != "all"
-            ):
-                self._clear(prop, state)
             case _:
                 pass
 
@@ -256,21 +236,6 @@ class Relations:
                     value = self.value(one, attribute)
                     values[column] = Unknown.NEW if value is Unknown.COMPUTED else value
         return values
-
-
-def is_expression(value: Any) -> bool:
-    """Whether the database will compute the value."""
-    return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
-
-
-def _default(state: State, attribute: str) -> Any:
-    column = shape_of(state.mapper).column(attribute)
-    if isinstance(column.default, ColumnDefault) and column.default.is_scalar:
-        return column.default.arg
-    if column.default is not None:
-        return Unknown.COMPUTED
-    is_computed = column.server_default is not None or column.primary_key
-    return Unknown.COMPUTED if is_computed else None
 
 
 def _has_new_key(state: State) -> bool:

@@ -13,10 +13,11 @@ from ...policies.locks.book import Book, Strength
 from ...policies.locks.order import Resource, name
 from .intent import rehearse
 from .lookups import Effect, Found, Lookup, check_parent, child_lookups, lookups_of
-from .relations import Pair, Relations, Unknown, is_expression
+from .relations import Pair, Relations
 from .schema import Columns, Link, links_from, links_to
 from .shapes import Attributes, Part, Shape, shape_of
 from .tables import Tables, key_columns
+from .values import Unknown, all_known, is_expression
 
 State = InstanceState[Any]
 Values = tuple[Any, ...]
@@ -284,8 +285,3 @@ def stored(state: State, attributes: Attributes) -> Values | None:
             return None
         values.append(value)
     return tuple(values)
-
-
-def all_known(values: Values) -> bool:
-    """Whether each is there, and a value."""
-    return not any(value is None or isinstance(value, Unknown) for value in values)

@@ -24,6 +24,7 @@ from .ordered import (
     run,
     waits_alone,
 )
+from .raw import limit_waits
 from .schema import Columns, links_from, unique_keys
 from .sorting import Conflict, Values, conflict_of, parameter_sets, sort_rows
 from .tables import key_columns, tables_of
@@ -50,10 +51,18 @@ def execute_insert(
             return None
         _want_existing(tx, target, conflict, by, rows, found)
     own = {one: strength for one, strength in found.wants.items() if one in set(found.writes)}
+    met = set(_tables(state, target))
     if not _is_in_own_order(target, conflict, by, own, found) or not waits_alone(tx.unit, found):
-        lock_found(tx, found)
+        met |= lock_found(tx, found)
+    if (
+        conflict is not None
+        and by != key_columns(target.table)
+        and (tx.unit.unsaved or tx.unit.book)
+    ):
+        # It waits for whoever is inserting the same: the keys of earlier rows are not in the book.
+        limit_waits(tx.unit, connection_of(tx))
     state.parameters = ordered.parameters
-    result = run(state, ordered.statement, {})
+    result = run(tx, state, ordered.statement, met)
     # ON CONFLICT DO UPDATE locks what it does not change too; what was not there is one's own.
     record(tx.unit, found.wants if conflict is None else own)
     book = tx.unit.book

@@ -41,7 +41,5 @@ def execute_write(state: ORMExecuteState) -> Result[Any] | None:
     if isinstance(statement, Insert):
         return execute_insert(tx, state, statement, target)
     if state.parameters and not isinstance(state.parameters, Mapping):
-        if isinstance(statement, Update):
-            return execute_by_key(tx, state, statement, target)
-        return None
+        return execute_by_key(tx, state, statement, target)
     return execute_change(tx, state, statement, target)

@@ -38,8 +38,13 @@ class Acts(Protocol):
 
     faults: tuple[Fault, ...]
 
-    def at_statement(self, fault: Fault, connection: Connection, cursor: Any) -> None:
-        """Right before a statement is sent: raise in its place, or let it find what is left."""
+    def at_statement(
+        self, fault: Fault, connection: Connection, cursor: Any, statement: str
+    ) -> bool:
+        """Right before a statement is sent: raise in its place, or let it find what is left.
+
+        False where this statement can't meet the fault.
+        """
 
     def at_commit(self, fault: Fault, connection: Connection) -> bool:
         """Right before COMMIT is sent; False where this transaction can't meet the fault."""
@@ -53,11 +58,16 @@ class PostgreSQLActs:
         *("commit_lost_before", "commit_lost_after"),
     )
 
-    def at_statement(self, fault: Fault, connection: Connection, cursor: Any) -> None:
+    def at_statement(
+        self, fault: Fault, connection: Connection, cursor: Any, statement: str
+    ) -> bool:
         if fault == "connection_lost":
             _cut(connection)
+        elif _takes_no_lock(statement):
+            return False
         else:
             cursor.execute(_ABORT.format(name=fault, state=_STATES[fault]))
+        return True
 
     def at_commit(self, fault: Fault, connection: Connection) -> bool:
         if fault in _STATES:
@@ -82,10 +92,17 @@ class SQLiteActs:
 
     faults: tuple[Fault, ...] = ("busy", "connection_lost")
 
-    def at_statement(self, fault: Fault, connection: Connection, cursor: Any) -> None:
-        if fault == "busy":
+    def at_statement(
+        self, fault: Fault, connection: Connection, cursor: Any, statement: str
+    ) -> bool:
+        if fault == "connection_lost":
+            driver: Any = connection.connection.driver_connection
+            _result(driver.close())
+        elif _takes_no_lock(statement):
+            return False
+        else:
             raise _busy()
-        _result(connection.connection.driver_connection.close())  # type: ignore[union-attr]
+        return True
 
     def at_commit(self, fault: Fault, connection: Connection) -> bool:
         raise exc.OperationalError("COMMIT", None, _busy())
@@ -103,6 +120,10 @@ def acts_for(engine: Engine) -> Acts:
     raise ConfigurationError(
         f"There are no faults to inject on {engine.dialect.name}.", "use PostgreSQL or SQLite."
     )
+
+
+def _takes_no_lock(statement: str) -> bool:
+    return statement.lstrip().upper().startswith("ROLLBACK")
 
 
 def _cut(connection: Connection) -> None:

@@ -91,11 +91,12 @@ class Injector:
             self._due = (context, fault)
             self.where = " ".join(statement.split())[:100]
 
-    def _instead(self, cursor: Any, _statement: str, _given: Any, context: Any) -> None:
+    def _instead(self, cursor: Any, statement: str, _given: Any, context: Any) -> None:
         due = self._due
         if due is not None and due[0] is context:
             self._due = None
-            self._acts.at_statement(due[1], context.root_connection, cursor)
+            connection = context.root_connection
+            self.done = self._acts.at_statement(due[1], connection, cursor, statement)
 
     def _instead_of_bare(self, cursor: Any, statement: str, context: Any) -> None:
         self._instead(cursor, statement, None, context)

@@ -137,8 +137,10 @@ class Report:
         counts: how many statements, COMMITs and checkouts a clean run has.
         injected: how many faults of each kind were injected.
         ended: how many of these runs returned, raised, were cancelled, or ended unknown.
+        errors: what they raised, by the names of the errors.
         skipped: how many points could not be had: the run did not get there, as the unit varies
-            from run to run, or its transaction was a read-only one, whose COMMIT can't be refused.
+            from run to run; or nothing can be refused there, as at ROLLBACK TO SAVEPOINT and at the
+            COMMIT of a read-only transaction.
         findings: the points that differ.
         stopped: why not all points were tried; None if they were.
     """
@@ -147,6 +149,7 @@ class Report:
     counts: Counter[Site] = field(default_factory=Counter)
     injected: Counter[Fault] = field(default_factory=Counter)
     ended: Counter[Ended] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     findings: list[Finding] = field(default_factory=list)
     stopped: str | None = None
@@ -160,6 +163,8 @@ class Report:
         """Count a run with a fault; keep it if it has differences."""
         self.injected[finding.point.fault] += 1
         self.ended[finding.end.how] += 1
+        if finding.end.error:
+            self.errors[finding.end.error.partition(":")[0]] += 1
         if finding.differences:
             self.findings.append(finding)
 
@@ -168,6 +173,8 @@ class Report:
             f"{self.total} faults injected into {self.name} ({_listed(self.counts)}): "
             f"{_listed(self.injected)}; the unit {_listed(self.ended)}"
         ]
+        if self.errors:
+            lines.append(f"it raised: {_listed(self.errors)}")
         if self.skipped:
             lines.append(f"{self.skipped} points could not be had")
         if self.stopped is not None:

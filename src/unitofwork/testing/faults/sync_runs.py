@@ -88,9 +88,10 @@ class Faults(Runs[UnitOfWork]):
 
     def _settle(self, threads: set[threading.Thread], out: int) -> None:
         """Wait for what the run has left behind: its effects count."""
+        deadline = time.monotonic() + GRACE
         for thread in set(threading.enumerate()) - threads:
-            # Short: a worker of an executor never ends by itself.
-            thread.join(GRACE / 5)
+            # A worker of an executor never ends by itself.
+            thread.join(max(0.0, deadline - time.monotonic()))
         for _ in range(round(GRACE / 0.005)):
             if self._checked_out() <= out:
                 break
