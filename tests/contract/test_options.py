@@ -140,11 +140,12 @@ async def test_a_lock_is_waited_for_as_long_as_lock_timeout(face: Face) -> None:
     """Behind another unit's lock the statement fails after `lock_timeout`, not the default."""
     face.aside("INSERT INTO item VALUES (1, 'one')")
     change = update(Item).values(name="changed")
-    async with both(face.uow(connections=2)) as holder:
+    holding, waiting = face.uow, face.make(pool_size=1)
+    async with both(holding()) as holder:
         await result(holder.execute(change))
         began = time.monotonic()
         with pytest.raises(DBAPIError, match="lock"):
-            async with both(face.uow(propagation="requires_new", lock_timeout=0.1)) as waiter:
+            async with both(waiting(lock_timeout=0.1)) as waiter:
                 await result(waiter.execute(change))
         # The default is 4 s on PostgreSQL, 5 s on SQLite.
         assert 0.05 < time.monotonic() - began < 3

@@ -128,6 +128,13 @@ def joined_inheritance_deleted(tx: Flushes) -> None:
     tx.delete(tx.get_one(Person, 2))
 
 
+def joined_inheritance_not_loaded(tx: Flushes) -> None:
+    """The key in the sub-table has a name of its own; it is known from the identity."""
+    employee = tx.get_one(Employee, 1)
+    tx.expire(employee)
+    tx.delete(employee)
+
+
 def delete_and_update(tx: Flushes) -> None:
     tx.delete(tx.get_one(City, 12))
     tx.get_one(City, 13).name = "x"
@@ -319,6 +326,7 @@ FLUSHES: list[Flush] = [
     joined_inheritance,
     joined_inheritance_parent,
     joined_inheritance_deleted,
+    joined_inheritance_not_loaded,
     delete_and_update,
     delete_cascades,
     orphan_of_collection,
