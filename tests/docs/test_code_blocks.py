@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 from tests.docs.pages import PAGES, Block, blocks
 
-from unitofwork import AsyncTransaction, AsyncUnitOfWork, UnitOfWork
+from unitofwork import AsyncTransaction, AsyncUnitOfWork
+from unitofwork.faces.base import WorkOptions
 from unitofwork.types import Options
 
 BLOCKS = [block for page in PAGES for block in blocks(page, "python")]
@@ -45,10 +46,8 @@ def options_of(function: ast.expr) -> set[str]:
     match function:
         case ast.Name(id="uow" | "transactional"):
             return set(Options.__annotations__)
-        case ast.Name(id="AsyncUnitOfWork"):
-            return set(inspect.signature(AsyncUnitOfWork).parameters)
-        case ast.Name(id="UnitOfWork"):
-            return set(inspect.signature(UnitOfWork).parameters)
+        case ast.Name(id="AsyncUnitOfWork" | "UnitOfWork"):
+            return set(WorkOptions.__annotations__)
         case ast.Attribute(value=ast.Name(id=name), attr=method) if hasattr(
             KINDS.get(name), method
         ):
