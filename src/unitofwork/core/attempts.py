@@ -64,8 +64,9 @@ class Story:
         self.needs_new_connections = False
         #: Locks that refused attempts have held or asked for; the next one takes them first.
         self.wanted: dict[Resource, Strength] = {}
-        #: Attempts that ended because a lock was refused.
-        self.refusals = 0
+        #: Attempts that ended because a late lock was refused; because of a wait that the
+        #: tripwire or the detector ended.
+        self.refusals = self.trips = 0
         self._kept: list[_Kept] = []
         self._next = 0
         self._began = self._first_began = time.monotonic()
@@ -120,8 +121,10 @@ class Story:
     def _learn(self, error: BaseException, unit: Unit) -> None:
         """Have the next attempt lock first, in order, what this one held and asked for."""
         refused = isinstance(error, LateLockError)
-        if refused or unit.home.rules.sqlstate(error) in LOCK_TROUBLE:
-            self.refusals += 1
+        tripped = not refused and unit.home.rules.sqlstate(error) in LOCK_TROUBLE
+        self.refusals += refused
+        self.trips += tripped
+        if refused or tripped:
             stronger(self.wanted, unit.wanted)
             stronger(self.wanted, unit.book.strengths())
 

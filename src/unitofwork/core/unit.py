@@ -295,6 +295,7 @@ class Unit:
         """ROLLBACK TO SAVEPOINT makes an aborted transaction sound again."""
         self.failed_statement = None
         self.tripwire_is_set = False  # settings go back with it too
+        self.flushing = None
         mark = self.savepoints.pop(savepoint, None)
         if mark is not None:
             self.book.back_to(mark)

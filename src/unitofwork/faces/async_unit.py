@@ -168,7 +168,9 @@ class AsyncTransaction(UnitView, AsyncSession):
         """
         return await self.run_sync(lambda _: self.sync_session.lock_where(statement, **how))
 
-    async def lock_name(self, *parts: Any, timeout: float | None = None) -> None:
+    async def lock_name(  # the time limit is the server's
+        self, *parts: Any, timeout: float | None = None  # noqa: ASYNC109
+    ) -> None:
         """Take a named lock until the end of the transaction: `lock_name("invoices", 2026)`.
 
         It orders what has no row yet: numbers to be given out, unique values to be inserted.

@@ -10,11 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ..core import admission, current
 from ..core.ending import conclude, is_in_doubt
-
-try:  # TEMPORARY
-    from ..core.locks import hooks  # noqa: F401 - the locks that a session takes by itself
-except (ImportError, SyntaxError, NameError, AttributeError):
-    pass
+from ..core.locks import hooks  # noqa: F401 - the locks that a session takes by itself
 from ..core.places import caller
 from ..core.reads import Recheck
 from ..core.release import check_recheck, check_released, release, resume, was_released

@@ -215,8 +215,12 @@ def lock_tables(tables: Sequence[Table], quote: Any) -> str:
 
 
 def key_columns(table: Table) -> tuple[Column[Any], ...]:
-    """The primary key's columns, in the table's own order."""
-    return tuple(table.primary_key.columns)
+    """The primary key's columns, in the table's own order.
+
+    Of a table without one, such as one that only links two others, its foreign keys' columns.
+    """
+    own = tuple(table.primary_key.columns)
+    return own or tuple(column for column in table.columns if column.foreign_keys)
 
 
 def has_other_spellings(table: Table) -> bool:

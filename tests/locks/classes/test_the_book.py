@@ -8,7 +8,7 @@ from tests.locks.steering import Party, Stage
 
 from unitofwork import RowNotFoundError
 
-from .model import RESET, Row
+from .model import RESET, Row, Word
 
 
 async def test_23_a_row_that_was_not_there(stage: Stage) -> None:
@@ -76,6 +76,13 @@ async def clash(stage: Stage, one: Any, other: Any) -> None:
         except RowNotFoundError:
             return None
 
+    def across(tx: Any, key: int) -> Any:
+        # By the way of several tables.
+        try:
+            return tx.lock_across({Word: ["a"], Row: [key]})[Row][0]
+        except RowNotFoundError:
+            return None
+
     def bodies(lock: Any) -> Any:
         return (
             lambda tx, party: one(tx, party, lock),
@@ -83,7 +90,8 @@ async def clash(stage: Stage, one: Any, other: Any) -> None:
         )
 
     (await stage.plain(*bodies(naive))).check_deadlock()
-    stage.probe.execute(RESET)
-    ended = await stage.units(*bodies(ours))
-    ended.check_well()
-    assert ended.attempts == [2, 1]
+    for lock in (across, ours):
+        stage.probe.execute(RESET)
+        ended = await stage.units(*bodies(lock))
+        ended.check_well()
+        assert ended.attempts == [2, 1]

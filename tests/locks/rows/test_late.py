@@ -303,3 +303,31 @@ async def test_a_wait_in_order_has_its_patience_back(face: Face, holder: Connect
     await asyncio.sleep(0.3)
     holder.rollback()
     assert await face.join(running) == 3
+
+
+async def test_a_unit_that_trips_again_and_again_becomes_patient(
+    face: Face, holder: Connection
+) -> None:
+    """Another one inserts the same unique value: nothing to lock first, but it ends some time."""
+    await accounts(face)
+    holder.execute(text("INSERT INTO lock_account VALUES (77, '', 0)"))
+    limits: list[str] = []
+
+    async def work(tx: Any) -> None:
+        await result(tx.lock(Account, 1))
+        limits.append(await result(tx.scalar(text("SHOW lock_timeout"))))
+        tx.add(Account(id=77))
+        await result(tx.flush())
+
+    async def child() -> None:
+        await result(face.uow.run(as_function(face, work)))
+
+    running = face.start(child)
+    for _ in range(500):
+        if len(limits) > 3:
+            break
+        await asyncio.sleep(0.01)
+    await wait_for_waiter(face)
+    holder.rollback()
+    await face.join(running)
+    assert limits[:4] == ["10ms", "10ms", "10ms", "160ms"]

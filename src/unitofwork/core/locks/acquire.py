@@ -33,6 +33,9 @@ LOCK_NOT_AVAILABLE = "55P03"
 #: Seconds that a write may wait in a unit that can be run again, after its locks were taken:
 #: LOCKS rule R13. It never does where everything is covered.
 TRIPWIRE = 0.01
+#: After so many trips the unit waits as long as a plain block does: what it waits for is nothing
+#: that the next attempt could lock first, such as a unique value that another one is inserting.
+PATIENT_AFTER = 3
 
 
 def acquire(
@@ -114,7 +117,8 @@ def limits(unit: Unit, during: float | None) -> Limits:
     patience = unit.settings.lock_timeout
     if during is None:
         during = patience
-    after = TRIPWIRE if unit.story is not None else None
+    is_short = unit.story is not None and unit.story.trips < PATIENT_AFTER
+    after = TRIPWIRE if is_short else None
     if after is not None and patience is not None:
         after = min(after, patience)
     return Limits(during=during, after=after, session=unit.session_lock_timeout)

@@ -63,11 +63,13 @@ def note_after(tx: CoreTransaction) -> None:
     if found is None:
         return
     book = tx.unit.book
+    # flush(objects) leaves the others out.
+    flushed = [one for one in found.new_objects if one not in tx.new]
     for resource, strength in found.wants.items():
         book.record(resource, strength)
     for resource in found.writes:
         book.record_written(resource)
-    for resource in (*found.inserts, *rows_of(tx, found.new_objects)):
+    for resource in (*found.inserts, *rows_of(tx, flushed)):
         book.record_inserted(resource)
 
 

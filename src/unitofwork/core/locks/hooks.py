@@ -27,7 +27,7 @@ def _about_to_flush(session: CoreTransaction, *_: object) -> None:
     lock_before(session)
 
 
-@event.listens_for(CoreTransaction, "after_flush")
+@event.listens_for(CoreTransaction, "after_flush_postexec")
 def _flushed(session: CoreTransaction, *_: object) -> None:
     note_after(session)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 
 from ...errors import UnorderedWriteError
+from ...policies.locks.book import HIGHEST
 from ...policies.statements import Effect, effect_of
 from ...sql.row_locks import Limits, limit_statement
 from ...sql.waits import place_of_wait, telling_of
@@ -68,6 +69,7 @@ def before_sending(
     if unit.is_strict:
         raise _refused(unit, statement, effect)
     limit_waits(unit, connection)
+    holds_unknown(unit)
 
 
 def _is_ordered(unit: Unit, context: ExecutionContext) -> bool:
@@ -98,6 +100,15 @@ def limit_waits(unit: Unit, connection: Connection) -> None:
     if unit.session_lock_timeout is None:
         unit.session_lock_timeout = was
     unit.waits_are_limited = unit.tripwire_is_set = True
+
+
+def holds_unknown(unit: Unit) -> None:
+    """The unit may hold any row from now on, so it waits for none: a request is late.
+
+    Only where a refusal has it run again; elsewhere the server's detector is what remains.
+    """
+    if unit.story is not None:
+        unit.book.touch(HIGHEST.rank)
 
 
 def _refused(unit: Unit, statement: str, effect: Effect) -> UnorderedWriteError:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 from sqlalchemy.orm import Mapper
 
 from ...policies.locks.order import Rank, Resource, depths, row
+from ...sql.row_locks import key_columns
+
+__all__ = ["Tables", "key_columns", "tables_of"]
 
 
 class Tables:
@@ -38,11 +41,6 @@ class Tables:
     def table_of(self, resource: Resource) -> Table:
         """The table of a row that `row` was asked for."""
         return self._by_name[resource.rank.name]
-
-
-def key_columns(table: Table) -> tuple[Column[Any], ...]:
-    """The primary key's columns, in the table's own order."""
-    return tuple(table.primary_key.columns)
 
 
 def tables_of(mapper: Mapper[Any]) -> list[Table]:

@@ -24,7 +24,7 @@ from .ordered import (
     run,
     waits_alone,
 )
-from .raw import limit_waits
+from .raw import holds_unknown, limit_waits
 from .schema import Columns, links_from, unique_keys
 from .sorting import Conflict, Values, conflict_of, parameter_sets, sort_rows
 from .tables import key_columns, tables_of
@@ -54,15 +54,14 @@ def execute_insert(
     met = set(_tables(state, target))
     if not _is_in_own_order(target, conflict, by, own, found) or not waits_alone(tx.unit, found):
         met |= lock_found(tx, found)
-    if (
-        conflict is not None
-        and by != key_columns(target.table)
-        and (tx.unit.unsaved or tx.unit.book)
-    ):
-        # It waits for whoever is inserting the same: the keys of earlier rows are not in the book.
+    in_another_order = conflict is not None and by != key_columns(target.table)
+    if in_another_order and (len(rows) > 1 or tx.unit.unsaved or tx.unit.book):
+        # It waits for whoever inserts the same, in an order of its own: not that of the keys.
         limit_waits(tx.unit, connection_of(tx))
     state.parameters = ordered.parameters
     result = run(tx, state, ordered.statement, met)
+    if in_another_order and getattr(result, "rowcount", -1) != len(own):
+        holds_unknown(tx.unit)  # what was inserted, or had come meanwhile
     # ON CONFLICT DO UPDATE locks what it does not change too; what was not there is one's own.
     record(tx.unit, found.wants if conflict is None else own)
     book = tx.unit.book

@@ -9,6 +9,7 @@ from sqlalchemy import Delete, Insert, Result, Update
 from sqlalchemy.orm import ORMExecuteState
 
 from ..transaction import CoreTransaction
+from .acquire import connection_of
 from .bulk import execute_change
 from .by_key import execute_by_key
 from .dml import target_of
@@ -38,6 +39,8 @@ def execute_write(state: ORMExecuteState) -> Result[Any] | None:
     if state.execution_options.get("autoflush", True):
         # First of all, because what it writes may be among the rows. There is no public name.
         tx._autoflush()
+    # Its first statement locks what earlier attempts have learnt: the book is to be read after it.
+    connection_of(tx)
     if isinstance(statement, Insert):
         return execute_insert(tx, state, statement, target)
     if state.parameters and not isinstance(state.parameters, Mapping):

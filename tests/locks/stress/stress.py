@@ -1,0 +1,172 @@
+"""Runs random programs, 16 at a time, and says what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
+from tests.support.probe import ServerProbe
+
+from unitofwork import AsyncUnitOfWork, LateLockError, RetryPolicy
+from unitofwork.testing.postgres import EmbeddedPostgres
+
+from .model import RESET
+from .programs import Program, Step
+
+TASKS = 16
+
+
+@dataclass
+class Report:
+    """What one run has done."""
+
+    committed: int = 0
+    #: Units that the data refused: a value taken, a parent gone.
+    rejected: int = 0
+    #: Attempts that were run again, by why.
+    again: Counter[str] = field(default_factory=Counter)
+    most_attempts: int = 0
+    #: Refused locks of one unit.
+    most_refusals: int = 0
+    deadlocks: int = 0
+    #: Waits in a flush or a bulk statement, which the tripwire has ended.
+    trips: int = 0
+    seconds: float = 0.0
+    #: What should not be.
+    errors: list[str] = field(default_factory=list)
+    expected: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        errors = "".join("\n  " + each for each in self.errors[:10])
+        return (
+            f"{self.committed} commits, {self.rejected} rejected, in {self.seconds:.1f} s; "
+            f"deadlocks {self.deadlocks}, trips {self.trips}, run again {dict(self.again)}, "
+            f"at most {self.most_attempts} attempts and {self.most_refusals} refused locks in one "
+            f"unit{errors}"
+        )
+
+
+def changed_meanwhile(error: BaseException) -> bool:
+    """What was read has been changed or deleted by another one since: read it again."""
+    return isinstance(error, (StaleDataError, ObjectDeletedError))
+
+
+class Stress:
+    """One run on a server of its own."""
+
+    def __init__(self, server: EmbeddedPostgres, **options: Any) -> None:
+        self.server = server
+        self.options = options
+        self.report = Report()
+        self._last = 0.0
+
+    async def run(
+        self,
+        transactions: int,
+        seed: int = 1,
+        seconds: float = 600.0,
+        steps: dict[Step, int] | None = None,
+        tasks: int = TASKS,
+    ) -> Report:
+        """At most so many transactions, and so long; the data is checked afterwards."""
+        report = self.report
+        with ServerProbe(self.server.url(None)) as probe:
+            probe.execute(RESET)
+            before = await _deadlocks(probe)
+            uow = AsyncUnitOfWork.from_url(
+                self.server.url("asyncpg"), pool_size=tasks, **self.options
+            )
+            began = time.monotonic()
+            numbers = iter(range(transactions))
+
+            async def worker() -> None:
+                for number in numbers:
+                    await self._unit(uow, (seed << 32) + number, steps)
+                    if time.monotonic() - began > seconds:
+                        break
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(tasks):
+                        group.create_task(worker())
+                report.seconds = time.monotonic() - began
+                report.trips = uow.stats().uncovered_waits
+            finally:
+                await uow.engine.dispose()
+            report.deadlocks = await _deadlocks(probe) - before
+            self._check(probe)
+        return report
+
+    async def _unit(
+        self, uow: AsyncUnitOfWork, seed: int, steps: dict[Step, int] | None
+    ) -> None:
+        report = self.report
+        attempts = refusals = 0
+
+        async def body(tx: Any) -> Counter[str]:
+            nonlocal attempts, refusals
+            attempts += 1
+            try:
+                return await tx.run_sync(lambda session: Program(session, seed, steps).run())
+            except Exception as error:
+                refusals += isinstance(error, LateLockError)
+                report.again[_kind(error)] += 1
+                raise
+
+        policy = RetryPolicy(
+            attempts=60, timeout=120, wait_initial=0.001, wait_max=0.02, on=changed_meanwhile
+        )
+        try:
+            done = await uow.run(body, retry=policy, acquire_timeout=120)
+        except IntegrityError:
+            report.rejected += 1
+        except Exception as error:  # noqa: BLE001 - what should not be is counted
+            report.errors.append(f"{seed}: {_kind(error)}: {' '.join(str(error).split())[:600]}")
+        else:
+            report.committed += 1
+            report.expected.update(done)
+        report.most_attempts = max(report.most_attempts, attempts)
+        report.most_refusals = max(report.most_refusals, refusals)
+
+    def _check(self, probe: ServerProbe) -> None:
+        def one(query: str) -> Any:
+            ((value,),) = probe.execute(query)
+            return value
+
+        found = {
+            "balances": one("SELECT sum(balance) - 100 * count(*) FROM stress_account"),
+            "purses": one("SELECT sum(n) FROM stress_purse") - self.report.expected["purse"],
+            "words": one("SELECT coalesce(sum(count), 0) FROM stress_word")
+            - self.report.expected["word"],
+            "sizes": one(
+                "SELECT count(*) FROM stress_owner o WHERE size <> "
+                "(SELECT count(*) FROM stress_item i WHERE i.owner_id = o.id)"
+            ),
+            "firms": one(
+                "SELECT count(*) FROM stress_owner o FULL JOIN stress_firm f USING (id) "
+                "WHERE (o.kind = 'firm') <> (f.id IS NOT NULL) OR o.id IS NULL"
+            ),
+        }
+        wrong = {name: by for name, by in found.items() if by}
+        if wrong:
+            self.report.errors.append(f"wrong data: {wrong}")
+
+
+async def _deadlocks(probe: ServerProbe) -> int:
+    """Sessions tell of theirs late, at their end at the latest."""
+    deadline = time.monotonic() + 20
+    others = "SELECT count(*) FROM pg_stat_activity WHERE application_name NOT LIKE '%probe%'"
+    others += " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    while probe.execute(others) != [(0,)] and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    return probe.deadlocks()
+
+
+def _kind(error: BaseException) -> str:
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return f"{type(error).__name__}{f' {state}' if state else ''}"
