@@ -85,6 +85,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Mixed load under faults, ten minutes; `-- 3600` for so many seconds."""
+    install(session)
+    seconds = session.posargs[0] if session.posargs else "600"
+    session.run("pytest", "-s", "--timeout=0", "tests/soak", env={"UNITOFWORK_SOAK": seconds})
+
+
+@nox.session
 def proof(session: nox.Session) -> None:
     """The model of the lock protocol, every configuration; needs spin and gcc, some minutes."""
     install(session)

@@ -236,6 +236,43 @@ async def test_a_row_that_stopped_matching_is_in_the_book(
     await face.join(running)
 
 
+async def test_what_is_in_order_is_waited_for(face: PoolFace, holder: Connection) -> None:
+    """Also after a lock query, which leaves a lock_timeout of 10 ms behind: one attempt."""
+    holder.execute(update(rooms).where(rooms.c.id == 3).values(size=0))
+    attempts: list[int] = []
+
+    async def body(tx: Any) -> None:
+        attempts.append(tx.attempt)
+        await result(tx.lock(House, 1))
+        await result(tx.execute(update(Room).where(Room.id == 3).values(size=7)))
+
+    async def work() -> None:
+        await result(face.uow.run(face.function(body)))
+
+    running = face.start(work)
+    await face.until(lambda: face.probe is not None and face.probe.blocked())
+    await face.pause(0.1)
+    holder.commit()
+    await face.join(running)
+    assert attempts == [1]
+
+
+async def test_what_an_earlier_attempt_has_learnt_is_locked_first(face: PoolFace) -> None:
+    """A statement that comes first in the next attempt knows of it: it waits for nothing below."""
+    found: list[list[str]] = []
+
+    async def body(tx: Any) -> None:
+        if tx.attempt == 1:
+            await result(tx.lock(Room, 9))
+            raise LateLockError("refused")
+        await result(tx.execute(update(Room).where(Room.id.in_([2, 3])).values(size=7)))
+        late = tx.unit.book.held
+        found.append([str(one) for one in late])
+
+    await result(face.uow.run(face.function(body)))
+    assert found == [["write_room 9", "write_room 2", "write_room 3"]]
+
+
 async def test_what_is_held_costs_nothing_more(face: PoolFace, sent: list[str]) -> None:
     """Rows that were locked before are not locked again."""
     async with both(face.uow()) as tx:

@@ -18,6 +18,7 @@ from ...sql.row_locks import (
     Step,
     Wait,
     answer,
+    limit_statement,
     lock_statement,
     rows_parameters,
 )
@@ -47,16 +48,21 @@ def acquire(
     transaction's own lock_timeout); late ones never wait. NOWAIT and SKIP wait for none.
     Raises `LateLockError` where a late lock was refused; with NOWAIT the database's own error.
     """
+    if not wants:
+        return
     unit = tx.unit
+    # The first statement locks what earlier attempts have learnt: plans are made after it.
+    connection = connection_of(tx)
     plan = unit.book.plan(wants)
     if not plan.late and not plan.in_order:
         return
     if wait is not Wait.BLOCK:
         everything = {**plan.late, **plan.in_order}
-        take(unit, connection_of(tx), dict(sorted(everything.items())), wait)
+        take(unit, connection, dict(sorted(everything.items())), wait)
         return
-    connection = connection_of(tx)
     if plan.late:
+        # The query takes the tables' locks before its own limit holds, and NOWAIT is not for them.
+        limit_waits(unit, connection)
         with_late(unit, wants, lambda: take(unit, connection, plan.late, Wait.NOWAIT, GUARD))
     if plan.in_order:
         take(unit, connection, plan.in_order, Wait.BLOCK, timeout)
@@ -117,11 +123,43 @@ def limits(unit: Unit, during: float | None) -> Limits:
     patience = unit.settings.lock_timeout
     if during is None:
         during = patience
-    is_short = unit.story is not None and unit.story.trips < PATIENT_AFTER
-    after = TRIPWIRE if is_short else None
-    if after is not None and patience is not None:
-        after = min(after, patience)
-    return Limits(during=during, after=after, session=unit.session_lock_timeout)
+    return Limits(during=during, after=_tripwire(unit), session=unit.session_lock_timeout)
+
+
+def limit_waits(unit: Unit, connection: Connection) -> None:
+    """From now on a wait ends before the server looks for a deadlock; unless that is so already."""
+    if unit.tripwire_is_set:
+        return
+    # While nothing else is held, the wait may well be one behind another unit, which ends.
+    after = _tripwire(unit) if unit.book.top is not None else None
+    _set_limit(unit, connection, after)
+    unit.waits_are_limited = unit.tripwire_is_set = True
+
+
+def allow_waits(unit: Unit, connection: Connection) -> None:
+    """Take back the tripwire that a lock query has left behind, for a wait that is in order."""
+    if unit.tripwire_is_set:
+        _set_limit(unit, connection, unit.settings.lock_timeout or _FOREVER)
+        unit.tripwire_is_set = False
+
+
+def _tripwire(unit: Unit) -> float | None:
+    if unit.story is None or unit.story.trips >= PATIENT_AFTER:
+        return None
+    return min(TRIPWIRE, unit.settings.lock_timeout or TRIPWIRE)
+
+
+def _set_limit(unit: Unit, connection: Connection, after: float | None) -> None:
+    limits = Limits(after=after, session=unit.session_lock_timeout).parameters()
+    parameters = {"after": limits["after"], "session": limits["session"]}
+    with locking(unit):
+        was, _ = connection.execute(limit_statement(), parameters).one()
+    if unit.session_lock_timeout is None:
+        unit.session_lock_timeout = was
+
+
+#: Seconds; the server takes no more.
+_FOREVER = 2_147_483.0
 
 
 def note(unit: Unit, transaction_id: str, lock_timeout: str) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from ...policies.locks.book import Wants
 from ...policies.locks.order import NAMES
 from ...sql.row_locks import Wait, lock_tables
-from .acquire import locking, take
+from .acquire import allow_waits, locking, take
 from .names import asked_names
 
 if TYPE_CHECKING:
@@ -46,9 +46,16 @@ def wanted_first(unit: Unit) -> Wants:
     return unit.story.wanted if unit.story is not None else {}
 
 
+def locks_first(unit: Unit) -> bool:
+    """Whether the transaction's first statement takes locks before anything else."""
+    has_any = bool(unit.settings.lock_names or wanted_first(unit))
+    return has_any and unit.home.rules.locks_rows
+
+
 def _shut_others_out(unit: Unit, connection: Connection, wanted: Wants) -> None:
     tables = unit.home.tables
     ranks = {resource.rank: tables.table_of(resource) for resource in wanted}
     quote = connection.dialect.identifier_preparer.format_table
+    allow_waits(unit, connection)  # the names' query has limited them
     with locking(unit):
         connection.exec_driver_sql(lock_tables([ranks[rank] for rank in sorted(ranks)], quote))

@@ -9,6 +9,7 @@ from sqlalchemy import Row, Select
 from ...policies.locks.book import Strength, stronger
 from ..reads import ReadRow, compare, read_row, stale_read
 from .acquire import acquire, connection_of, locking
+from .again import locks_first
 from .declared import declared
 from .footprint import Footprint, closure, footprint, rows_of
 from .tables import tables_of
@@ -24,6 +25,9 @@ def lock_before(tx: CoreTransaction) -> None:
     """
     unit = tx.unit
     suspects = rows_to_compare(tx)
+    if locks_first(unit):
+        # The first statement does it: what the flush may wait for is decided after it.
+        connection_of(tx)
     if unit.home.rules.locks_rows:
         found = footprint(tx, names=unit.home.locking.unique_names)
         also = declared(tx)

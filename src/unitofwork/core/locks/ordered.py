@@ -12,10 +12,10 @@ from sqlalchemy.orm import ORMExecuteState
 from ...policies.locks.book import Wants
 from ...policies.locks.order import Rank, Resource
 from .. import places
-from .acquire import acquire, connection_of, locking
+from .acquire import acquire, connection_of, limit_waits, locking
 from .footprint import closure
 from .lookups import Effect, Found, Lookup
-from .raw import ORDERED, limit_waits
+from .raw import ORDERED
 from .schema import links_from, links_to
 from .tables import key_columns
 
@@ -58,9 +58,6 @@ def lock_found(tx: CoreTransaction, found: Found) -> set[Table]:
 
     Those of which no row was found too: the server locks them as such.
     """
-    if tx.unit.book.plan(found.wants).late:
-        # A lock query's own limit comes too late for the table's lock, which is taken before.
-        limit_waits(tx.unit, connection_of(tx))
     acquire(tx, found.wants)
     tables = {lookup.table for lookup in found.lookups}
 

@@ -12,10 +12,9 @@ from sqlalchemy.engine import ExceptionContext, ExecutionContext
 from ...errors import UnorderedWriteError
 from ...policies.locks.book import HIGHEST
 from ...policies.statements import Effect, effect_of
-from ...sql.row_locks import Limits, limit_statement
 from ...sql.waits import place_of_wait, telling_of
 from .. import places
-from .acquire import LOCK_NOT_AVAILABLE, TRIPWIRE, locking
+from .acquire import LOCK_NOT_AVAILABLE, limit_waits
 
 if TYPE_CHECKING:
     from ..unit import Unit
@@ -82,24 +81,6 @@ def _is_ordered(unit: Unit, context: ExecutionContext) -> bool:
 def _is_text(context: ExecutionContext) -> bool:
     statement = getattr(context.compiled, "statement", None)
     return bool(getattr(statement, "is_text", False))
-
-
-def limit_waits(unit: Unit, connection: Connection) -> None:
-    """From now on a wait ends before the server looks for a deadlock; unless that is so already."""
-    if unit.tripwire_is_set:
-        return
-    # While nothing else is held, the wait may well be one behind another unit, which ends.
-    after = TRIPWIRE if unit.story is not None and unit.book else None
-    patience = unit.settings.lock_timeout
-    if after is not None and patience is not None:
-        after = min(after, patience)
-    limits = Limits(after=after, session=unit.session_lock_timeout).parameters()
-    parameters = {"after": limits["after"], "session": limits["session"]}
-    with locking(unit):
-        was, _ = connection.execute(limit_statement(), parameters).one()
-    if unit.session_lock_timeout is None:
-        unit.session_lock_timeout = was
-    unit.waits_are_limited = unit.tripwire_is_set = True
 
 
 def holds_unknown(unit: Unit) -> None:

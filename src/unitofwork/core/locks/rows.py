@@ -29,7 +29,7 @@ from ...sql.row_locks import (
 )
 from ...types import LockStrength
 from .. import places
-from .acquire import acquire, limits, locking, note, with_late
+from .acquire import acquire, connection_of, limit_waits, limits, locking, note, with_late
 from .tables import tables_of
 
 if TYPE_CHECKING:
@@ -99,6 +99,9 @@ def lock_rows(
     ]
     for _, mapper, keys in asked:
         refuse_to_overwrite(tx, mapper, keys)
+    if any(keys for _, _, keys in asked):
+        # The first statement locks what earlier attempts have learnt: plans are made after it.
+        connection_of(tx)
     asked = [(entity, mapper, _as_stored(tx, mapper, keys)) for entity, mapper, keys in asked]
     wants = {
         resource: how.strength
@@ -108,6 +111,7 @@ def lock_rows(
     at_once = _in_one_query(tx, asked[0][1], wants, how) if len(asked) == 1 else None
     if at_once is Wait.NOWAIT and how.wait is Wait.BLOCK:
         late = dataclasses.replace(how, wait=at_once, timeout=GUARD)
+        limit_waits(tx.unit, connection_of(tx))
         load_late = functools.partial(_lock_and_load, tx, *asked[0], late)
         found = {asked[0][0]: with_late(tx.unit, wants, load_late)}
     elif at_once is not None:

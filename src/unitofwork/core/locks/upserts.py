@@ -12,7 +12,7 @@ from sqlalchemy.orm import ORMExecuteState
 from ...policies.locks.book import Strength, Wants
 from ...policies.locks.order import NAMES, name
 from ...sql.row_locks import has_other_spellings
-from .acquire import connection_of, locking
+from .acquire import connection_of, limit_waits, locking
 from .dml import COMPUTED, Parameters, Target, rows_inserted, value_of
 from .lookups import Effect, Found, check_parent, lookups_of
 from .ordered import (
@@ -24,7 +24,7 @@ from .ordered import (
     run,
     waits_alone,
 )
-from .raw import holds_unknown, limit_waits
+from .raw import holds_unknown
 from .schema import Columns, links_from, unique_keys
 from .sorting import Conflict, Values, conflict_of, parameter_sets, sort_rows
 from .tables import key_columns, tables_of
