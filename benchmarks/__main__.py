@@ -10,22 +10,45 @@ from pathlib import Path
 
 from unitofwork.testing.postgres import EmbeddedPostgres
 
-from . import external_calls, ledger_cost, overhead, round_trips
+from . import (
+    distance,
+    external_calls,
+    hot_rows,
+    ledger_cost,
+    many_engines,
+    many_rows,
+    memory,
+    overhead,
+    overload,
+    peers,
+    round_trips,
+    start_time,
+    waiting,
+)
 from .model import create_tables
 from .report import Section, commit_now, report
 
 SCRIPTS = {
     "round_trips": round_trips,
+    "distance": distance,
     "overhead": overhead,
+    "peers": peers,
     "ledger_cost": ledger_cost,
     "external_calls": external_calls,
+    "hot_rows": hot_rows,
+    "overload": overload,
+    "waiting": waiting,
+    "many_rows": many_rows,
+    "many_engines": many_engines,
+    "memory": memory,
+    "start_time": start_time,
 }
 
 
 async def run(names: list[str], quick: bool) -> list[Section]:
     """One section for each script, all on one server."""
     sections = []
-    with EmbeddedPostgres(18, {"max_connections": 200}) as server:
+    with EmbeddedPostgres(18, {"max_connections": 500}) as server:
         create_tables(server)
         for name in names:
             began = time.perf_counter()
@@ -46,10 +69,11 @@ def main() -> None:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     commit, load, began = commit_now(), os.getloadavg()[0], time.perf_counter()
     sections = asyncio.run(run(asked.names or list(SCRIPTS), asked.quick))
-    text = report(sections, asked.quick, commit, load, time.perf_counter() - began)
     # A quick look, or a part, does not overwrite the report that is kept.
     whole = not asked.names and not asked.quick
     output = asked.output or (Path(__file__).with_name("REPORT.md") if whole else None)
+    folder = output.parent if output is not None else None
+    text = report(sections, asked.quick, commit, load, time.perf_counter() - began, folder)
     if output is None:
         print(text)
     else:

@@ -63,16 +63,20 @@ def ratio(these: Sequence[float], those: Sequence[float]) -> Ratio:
 
 
 async def interleave(
-    ways: Mapping[str, Block], rounds: int, concurrency: int = 1, seconds: float = 0.03
+    ways: Mapping[str, Block],
+    rounds: int,
+    concurrency: int = 1,
+    seconds: float = 0.03,
+    warm_up: int = 8,
 ) -> dict[str, Series]:
     """One small block of each way, in random order, again and again.
 
     All blocks do the same number of units, a multiple of `concurrency`, so many that the slowest
-    way takes about `seconds` for them.
+    way takes about `seconds` for them. Before, `warm_up` units of each task, twice.
     """
     for block in ways.values():
-        await block(8 * concurrency)  # connects, and fills caches
-    slowest = max([(await _timed(block, 8 * concurrency))[0] for block in ways.values()])
+        await block(warm_up * concurrency)  # connects, and fills caches
+    slowest = max([(await _timed(block, warm_up * concurrency))[0] for block in ways.values()])
     units = concurrency * max(1, round(seconds / slowest / concurrency))
     series = {name: Series() for name in ways}
     order = list(ways)
@@ -87,6 +91,13 @@ async def interleave(
             series[name].elapsed.append(elapsed)
             series[name].cpu.append(cpu)
     return series
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The value that `percent` of 100 don't exceed, between two neighbours interpolated."""
+    if len(values) < 2:
+        return values[0] if values else float("nan")
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 async def _timed(block: Block, units: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from .harness import Ratio
+from .plots import Plot
 
 PACKAGES = ("sqlalchemy", "asyncpg", "psycopg", "greenlet", "anyio")
 
@@ -25,7 +26,7 @@ class Section:
     """One question's part of the report."""
 
     title: str
-    text: list[str] = field(default_factory=list)
+    text: list[str | Plot] = field(default_factory=list)
     #: What was hoped for, what was found, and which figures miss it by how much; none fails.
     targets: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -51,9 +52,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def report(
-    sections: Sequence[Section], quick: bool, commit: str, load: float, seconds: float
+    sections: Sequence[Section],
+    quick: bool,
+    commit: str,
+    load: float,
+    seconds: float,
+    folder: Path | None,
 ) -> str:
-    """Markdown. `commit`, `load` of the machine: before the run; `seconds`: that it took."""
+    """Markdown. `commit`, `load` of the machine: before the run; `seconds`: that it took.
+
+    `folder`: where the plots go; None for none. What is in NOTES.md there comes last.
+    """
     now = datetime.datetime.now(datetime.UTC)
     parts = [
         "# Benchmarks",
@@ -75,8 +84,20 @@ def report(
         *_targets(sections),
     ]
     for section in sections:
-        parts += [f"## {section.title}", *section.text]
+        parts += [f"## {section.title}", *_drawn(section.text, folder)]
+    notes = folder / "NOTES.md" if folder is not None else None
+    if notes is not None and notes.exists():
+        parts.append(notes.read_text(encoding="utf-8").strip())
     return "\n\n".join(parts) + "\n"
+
+
+def _drawn(text: Iterable[str | Plot], folder: Path | None) -> list[str]:
+    drawn = []
+    for part in text:
+        if isinstance(part, Plot):
+            part = "" if folder is None else part.draw(folder)
+        drawn += [part] if part else []
+    return drawn
 
 
 def _targets(sections: Sequence[Section]) -> list[str]:

@@ -29,6 +29,7 @@ from .faces.async_unit import AsyncTransaction
 from .faces.async_uow import AsyncUnitOfWork
 from .faces.sync_transaction import Transaction
 from .faces.sync_uow import UnitOfWork
+from .policies.lock_report import LockOrderReport
 from .policies.retrying import RetryPolicy
 from .policies.shedding import Shedding
 from .transactional import current, transactional
@@ -60,6 +61,7 @@ __all__ = [
     "Holder",
     "IsolationLevel",
     "LateLockError",
+    "LockOrderReport",
     "LockStrength",
     "NestedUnitError",
     "NoUnitError",

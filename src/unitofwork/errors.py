@@ -149,6 +149,8 @@ class UnorderedWriteError(UnitOfWorkError):
     """`strict_locks=True` refused a statement whose row locks can't be ordered."""
 
     code = "unordered-write"
+    statement: str = ""
+    place: Place | None = None
 
 
 class SilentRollbackError(UnitOfWorkError):

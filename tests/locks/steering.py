@@ -46,13 +46,11 @@ class Party:
         Only a first attempt meets: a further one finds nobody to wait for.
         """
         self._arrived += 1
+        if self.attempts > 1:
+            return
         others = [party for party in self.stage.parties if party is not self]
         self.stage.until(
-            lambda: (
-                sum(party._comes(self._arrived) for party in others) <= self.stage.blocked()
-                if self.attempts == 1
-                else True
-            )
+            lambda: sum(party._comes(self._arrived) for party in others) <= self.stage.blocked()
         )
 
     async def meeting(self) -> None:
@@ -68,17 +66,11 @@ class Party:
 
     def when_other_waits(self) -> None:
         """Go on when another party waits for a lock, or is over."""
-        others = [party for party in self.stage.parties if party is not self]
         self.stage.until(
-            lambda: (
-                self.attempts > 1
-                or self.stage.blocked() > 0
-                or any(party.ended for party in others)
-            )
+            lambda: self.attempts > 1 or self.stage.blocked() > 0 or self._others_ended()
         )
 
-    def others_ended(self) -> bool:
-        """Whether another party is over."""
+    def _others_ended(self) -> bool:
         return any(party.ended for party in self.stage.parties if party is not self)
 
     def wrote(self, statement: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -24,8 +25,8 @@ SETTINGS: dict[str, str | int] = {
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    """PostgreSQL 18, one for the whole run."""
-    with EmbeddedPostgres(18, SETTINGS) as server:
+    """PostgreSQL 18, or as `UNITOFWORK_POSTGRES` says; one for the whole run."""
+    with EmbeddedPostgres(int(os.environ.get("UNITOFWORK_POSTGRES", "18")), SETTINGS) as server:
         yield server
 
 

@@ -81,6 +81,22 @@ def test_uuids_go_by_their_bytes(one: uuid.UUID, other: uuid.UUID) -> None:
     assert (comparable(one) < comparable(other)) is (one.bytes < other.bytes)
 
 
+class Size(enum.StrEnum):
+    SMALL = "s"
+    LARGE = "l"
+
+
+class Digit(enum.IntEnum):
+    ONE = 1
+    TWO = 2
+
+
+def test_an_enum_that_is_a_value_as_well() -> None:
+    """A text column gives text back: asked for by a `StrEnum`, it is the same row."""
+    assert row(T, (Size.SMALL, Digit.TWO)) == row(T, ("s", 2))
+    assert hash(row(T, (Size.SMALL, Digit.TWO))) == hash(row(T, ("s", 2)))
+
+
 def test_the_rest_of_the_table() -> None:
     """NULL is first, an enum goes by its label, bytes are bytes whatever holds them."""
     assert comparable(None) < comparable(-(10**30))

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, QueuePool
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, UnorderedWriteError
 from ..policies.shedding import Shedding
 from ..settings import UnitSettings
 from ..sql import DatabaseRules, Restore, rules_for
@@ -29,6 +29,7 @@ from .locks.names import hold_names
 from .locks.raw import watch_statements
 from .locks.tables import Tables
 from .origin import Origin
+from .recorder import Recorder
 from .stopping import CANCEL_KEY, limit_connecting, stop_query
 from .unit import Unit
 
@@ -93,6 +94,7 @@ class Home:
         #: Their order is that of the locks.
         self.tables = Tables(locking.order)
         self.locking = locking
+        self.recorder: Recorder | None = None
         #: By class: rows that triggers write beside its own.
         self.also_written: list[tuple[type[Any], AlsoWritten]] = []
         self.ledger = Ledger(engine)
@@ -139,6 +141,11 @@ class Home:
                     "the same.",
                 )
         return home
+
+    def record_locks(self) -> None:
+        """Have the order of locks recorded from now on. Raises `ConfigurationError`."""
+        if self.recorder is None:
+            self.recorder = Recorder(self.engine).attach()
 
     def gate(self) -> Gate | None:
         """Where units are admitted; None where the pool sets no limit."""
@@ -251,7 +258,7 @@ class Home:
             return
         error = context.original_exception
         unit = self._by_connection.get(connection)
-        if unit is not None:
+        if unit is not None and not isinstance(error, UnorderedWriteError):  # nothing was sent
             unit.statement_failed(context.sqlalchemy_exception or error, context.statement)
         if context.is_disconnect and not isinstance(error, Exception):
             # Cancelled or interrupted in the middle: SQLAlchemy drops the connection next.

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, TypeVar, Unpack
 
-from sqlalchemy import Connection, Engine, Select, event
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy import Connection, Engine, Select, event, insert, update
+from sqlalchemy.orm import Mapper, Session, SessionTransaction
 
 from ..errors import ConfigurationError, TransactionStateError, UnitOfWorkError
 from ..policies.locks.book import Strength
@@ -119,6 +119,29 @@ class CoreTransaction(UnitView, Session):
         Raises `SilentRollbackError` at its end if a joined block inside failed unseen.
         """
         return Savepoint(self)
+
+    def bulk_update_mappings(
+        self, mapper: Mapper[Any] | type[Any], mappings: Iterable[dict[str, Any]]
+    ) -> None:
+        """As in `Session`; the rows are locked in order."""
+        rows = list(mappings)
+        if rows:
+            self.execute(update(mapper), rows)
+
+    def bulk_insert_mappings(
+        self,
+        mapper: Mapper[Any] | type[Any],
+        mappings: Iterable[dict[str, Any]],
+        return_defaults: bool = False,
+        render_nulls: bool = False,
+    ) -> None:
+        """As in `Session`; the rows are sorted, and their parents locked in order."""
+        rows = list(mappings)
+        if return_defaults:  # they are filled into the mappings, which a statement does not do
+            with self.unit.in_use():
+                super().bulk_insert_mappings(mapper, rows, return_defaults, render_nulls)
+        elif rows:
+            self.execute(insert(mapper).execution_options(render_nulls=render_nulls), rows)
 
     # --- row locks; each call is one task's (thread's) at a time
 
@@ -234,7 +257,7 @@ KEPT_ROWS = 10_000
 _IN_TURN = (
     *("execute", "scalar", "scalars", "get", "get_one", "refresh", "merge", "flush"),
     *("add", "add_all", "delete", "begin_nested"),
-    *("bulk_save_objects", "bulk_insert_mappings", "bulk_update_mappings"),
+    *("bulk_save_objects",),
 )
 
 

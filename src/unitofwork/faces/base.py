@@ -15,8 +15,10 @@ from ..core import current
 from ..core.home import Home, Locking, Rules, Waiting
 from ..core.locks.order_file import read as read_order
 from ..core.locks.rows import mapper_of
+from ..core.recorder import recording_wanted
 from ..core.watch import ExternalAwaits, Watch, WatchRules
 from ..errors import ConfigurationError
+from ..policies.lock_report import LockOrderReport
 from ..policies.shedding import Shedding
 from ..types import Holder, PoolStats
 
@@ -36,6 +38,7 @@ class WorkOptions(TypedDict, total=False):
     guard_reads: bool
     strict_locks: bool
     unique_names: bool
+    record_locks: bool
 
 
 def split_work_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -67,6 +70,7 @@ class UnitsOfEngine(Generic[E]):
         guard_reads: bool = False,
         strict_locks: bool = False,
         unique_names: bool = False,
+        record_locks: bool = False,
     ) -> None:
         self.engine = engine
         self._watch_rules = checked_watch_rules(
@@ -85,6 +89,8 @@ class UnitsOfEngine(Generic[E]):
             locks = None if locking == Locking() else locking
             self._home = Home.of(sync_engine, waiting, rules, locks)
             self._home.gate()
+            if record_locks or recording_wanted():
+                self._home.record_locks()
         except ValueError as error:
             raise ConfigurationError(
                 f"This gate can't be made: {error}", "give max_waiting from 0."
@@ -105,6 +111,18 @@ class UnitsOfEngine(Generic[E]):
     def holders(self) -> list[Holder]:
         """Who holds a connection of this engine now, the longest first; raw ones included."""
         return self._home.holders()
+
+    def lock_order_report(self) -> LockOrderReport:
+        """Which locks were taken in contradicting orders so far, with the places in the code.
+
+        Raises `ConfigurationError` where `record_locks` is off.
+        """
+        if self._home.recorder is None:
+            raise ConfigurationError(
+                "The order of locks is not recorded on this engine.",
+                "make the unit of work with record_locks=True, or set UNITOFWORK_RECORD_LOCKS=1.",
+            )
+        return self._home.recorder.report()
 
     def writes_also(self, entity: type[T], function: Callable[[T], Iterable[Any]]) -> None:
         """Declare rows that a trigger writes when an object of `entity` is written.

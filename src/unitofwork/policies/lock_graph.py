@@ -109,7 +109,7 @@ class LockGraph:
 
     def _cycles_through(self, first: Step) -> Iterator[Cycle]:
         """The shortest ways from what it takes back to what it holds."""
-        paths = deque([(first,)])
+        paths: deque[tuple[Step, ...]] = deque([(first,)])
         seen = {first.taken.lock}
         while paths:
             path = paths.popleft()

@@ -82,7 +82,17 @@ def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
 def take(
     unit: Unit, connection: Connection, wants: Wants, wait: Wait, during: float | None = None
 ) -> None:
-    """Send one lock query for `wants`, which are sorted, and book what came back."""
+    """Send one lock query for `wants`, which are sorted, and book what came back.
+
+    Two if names are among them: a query has the locks of all of its tables while it waits for
+    its first row, and names come before tables.
+    """
+    names = {resource: how for resource, how in wants.items() if resource.rank == NAMES}
+    if 0 < len(names) < len(wants):
+        rows = {resource: how for resource, how in wants.items() if resource not in names}
+        take(unit, connection, names, wait, during)
+        take(unit, connection, rows, wait, during)
+        return
     tables = unit.home.tables
     runs = itertools.groupby(
         wants.items(), lambda want: (None if want[0].rank is NAMES else want[0].rank, want[1])

@@ -53,9 +53,9 @@ def locks_first(unit: Unit) -> bool:
 
 
 def _shut_others_out(unit: Unit, connection: Connection, wanted: Wants) -> None:
-    tables = unit.home.tables
-    ranks = {resource.rank: tables.table_of(resource) for resource in wanted}
+    # Those below, too: a query on several tables holds the last while it waits in the first one.
+    tables = unit.home.tables.up_to(max(resource.rank for resource in wanted))
     quote = connection.dialect.identifier_preparer.format_table
     allow_waits(unit, connection)  # the names' query has limited them
     with locking(unit):
-        connection.exec_driver_sql(lock_tables([ranks[rank] for rank in sorted(ranks)], quote))
+        connection.exec_driver_sql(lock_tables(tables, quote))

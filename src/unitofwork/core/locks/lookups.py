@@ -27,8 +27,15 @@ class Effect(enum.Enum):
 
     #: A foreign key is checked against them.
     REFERRED = enum.auto()
+    #: They may have a unique value that another row is to get: its owner refuses that only when it
+    #: is not being written.
+    OWNING = enum.auto()
     CHANGED = enum.auto()
     DELETED = enum.auto()
+
+
+#: Nothing follows from it.
+_ONLY_LOCKED = (Effect.REFERRED, Effect.OWNING)
 
 
 @dataclass(slots=True)
@@ -74,6 +81,8 @@ class Lookup:
         match self.effect:
             case Effect.REFERRED:
                 return Strength.KEY_SHARE
+            case Effect.OWNING:
+                return Strength.SHARE
             case Effect.CHANGED if self.changed.isdisjoint(locking_columns(self.table)):
                 return Strength.NO_KEY_UPDATE
             case _:
@@ -102,7 +111,7 @@ class Lookup:
             values = dict(zip(self._selected(), answer, strict=True))
             resource = tables.row(self.table, tuple(values[column] for column in key))
             found.want(resource, self.strength)
-            if self.effect is Effect.REFERRED:
+            if self.effect in _ONLY_LOCKED:
                 continue
             found.writes.append(resource)
             if self.followed.setdefault(resource, self) is self:
@@ -123,7 +132,7 @@ class Lookup:
 
     def _selected(self) -> list[Column[Any]]:
         columns = dict.fromkeys(key_columns(self.table))
-        if self.effect is not Effect.REFERRED:
+        if self.effect not in _ONLY_LOCKED:
             for link in links_to(self.table):
                 columns.update(dict.fromkeys(link.referred))
             for link in links_from(self.table):

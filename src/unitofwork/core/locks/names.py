@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection, Table
 
 from ...errors import ConfigurationError
 from ...policies.locks.book import Strength, Wants
-from ...policies.locks.order import name
+from ...policies.locks.order import Resource, name
 
 if TYPE_CHECKING:
     from ..unit import Unit
 
 SNAPSHOTS = ("REPEATABLE READ", "SERIALIZABLE")
+
+
+def name_of_value(table: Table, columns: Iterable[Column[Any]], values: Iterable[Any]) -> Resource:
+    """The name of a unique value, or of a key that the client chooses."""
+    # The two sides of a relationship list the same columns in different orders.
+    parts = sorted(zip((column.name for column in columns), values, strict=True))
+    return name((table.fullname, *itertools.chain(*zip(*parts, strict=True))))
 
 
 def asked_names(unit: Unit) -> Wants:

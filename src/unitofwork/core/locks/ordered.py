@@ -10,7 +10,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import Wants
-from ...policies.locks.order import Rank, Resource
+from ...policies.locks.order import Resource
 from .. import places
 from .acquire import acquire, connection_of, limit_waits, locking
 from .footprint import closure
@@ -90,7 +90,7 @@ def run(
     unit = tx.unit
     top = unit.book.top
     ranks = [unit.home.tables.rank(table) for table in tables]
-    if top is not None and any(top.rank > one and not _is_touched(unit, one) for one in ranks):
+    if top is not None and any(top.rank > one and not unit.book.is_touched(one) for one in ranks):
         # Another unit may keep all others out of the table: that wait would be out of order.
         limit_waits(unit, connection_of(tx))
     marked = statement.execution_options(**{ORDERED: True})
@@ -99,6 +99,3 @@ def run(
         unit.book.touch(rank)
     return result
 
-
-def _is_touched(unit: Unit, rank: Rank) -> bool:
-    return rank in unit.book._touched

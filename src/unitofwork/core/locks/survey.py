@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -10,9 +9,10 @@ from sqlalchemy import Table
 from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Session
 
 from ...policies.locks.book import Book, Strength
-from ...policies.locks.order import Resource, name
+from ...policies.locks.order import Resource
 from .intent import rehearse
 from .lookups import Effect, Found, Lookup, check_parent, child_lookups, lookups_of
+from .names import name_of_value
 from .relations import Pair, Relations
 from .schema import Columns, Link, links_from, links_to
 from .shapes import Attributes, Part, Shape, shape_of
@@ -43,6 +43,8 @@ class Survey(Found):
         #: Deleted rows whose children are among the lookups.
         self._followed: dict[Resource, Lookup | None] = {}
         self._children: dict[tuple[Link, Effect], list[Values]] = {}
+        #: Values of unique columns that rows are to get.
+        self._claimed: dict[tuple[Table, Columns], list[Values]] = {}
         self._run()
 
     def _run(self) -> None:
@@ -61,6 +63,8 @@ class Survey(Found):
             self._pair(pair)
         for (link, effect), values in self._children.items():
             self.lookups += child_lookups(link, values, effect, self._followed)
+        for (table, columns), values in self._claimed.items():
+            self.lookups += lookups_of(table, columns, values, Effect.OWNING, {})
         for resource in self.inserts:
             self.wants.pop(resource, None)
 
@@ -80,7 +84,7 @@ class Survey(Found):
                 if link not in part.to_base:
                     self._check(link, self._values(state, attributes))
             for columns, attributes in self._named(part):
-                self._name(part.table, columns, self._values(state, attributes))
+                self._claim(part.table, columns, self._values(state, attributes))
         if not is_known:
             self.new_objects.append(state.obj())
 
@@ -124,7 +128,7 @@ class Survey(Found):
             for columns, attributes in self._named(part):
                 if not here.isdisjoint(attributes):
                     self._name(part.table, columns, stored(state, attributes))
-                    self._name(part.table, columns, self._values(state, attributes))
+                    self._claim(part.table, columns, self._values(state, attributes))
 
     def _delete(self, state: State) -> None:
         if state.key is None:
@@ -178,7 +182,7 @@ class Survey(Found):
 
     def _pair(self, pair: Pair) -> None:
         values = dict(zip(pair.columns, pair.values, strict=True))
-        self._name(pair.table, pair.columns, pair.values)
+        (self._claim if pair.inserted else self._name)(pair.table, pair.columns, pair.values)
         key_of = key_columns(pair.table)
         key = tuple(values.get(column) for column in key_of)
         resource = self._tables.row(pair.table, key) if key and all_known(key) else None
@@ -255,10 +259,13 @@ class Survey(Found):
 
     def _name(self, table: Table, columns: Columns, values: Values | None) -> None:
         if self._with_names and values is not None and all_known(values):
-            # The two sides of a relationship list the same columns in different orders.
-            parts = sorted(zip((column.name for column in columns), values, strict=True))
-            columns_then_values = itertools.chain(*zip(*parts, strict=True))
-            self.names[name((table.fullname, *columns_then_values))] = Strength.UPDATE
+            self.names[name_of_value(table, columns, values)] = Strength.UPDATE
+
+    def _claim(self, table: Table, columns: Columns, values: Values) -> None:
+        """A row is to get a unique value, which another one may have."""
+        self._name(table, columns, values)
+        if self._with_names and all_known(values):
+            self._claimed.setdefault((table, columns), []).append(values)
 
     def _values(self, state: State, attributes: Attributes) -> Values:
         return tuple(

@@ -38,6 +38,11 @@ class Tables:
         """The row with this primary key, its values in the order of `table.primary_key`."""
         return row(self.rank(table), key)
 
+    def up_to(self, rank: Rank) -> list[Table]:
+        """The tables that were asked for so far and stand there or before, in order."""
+        found = {one: table for table, one in self._ranks.items() if one <= rank}
+        return [table for _, table in sorted(found.items())]
+
     def table_of(self, resource: Resource) -> Table:
         """The table of a row that `row` was asked for."""
         return self._by_name[resource.rank.name]

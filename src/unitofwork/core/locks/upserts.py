@@ -10,11 +10,11 @@ from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
 from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import Strength, Wants
-from ...policies.locks.order import NAMES, name
 from ...sql.row_locks import has_other_spellings
-from .acquire import connection_of, limit_waits, locking
+from .acquire import acquire, connection_of, limit_waits, locking
 from .dml import COMPUTED, Parameters, Target, rows_inserted, value_of
 from .lookups import Effect, Found, check_parent, lookups_of
+from .names import name_of_value
 from .ordered import (
     depends_on_rows,
     is_checked_again,
@@ -45,13 +45,16 @@ def execute_insert(
     if conflict is not None and by is None and len(rows) > 1:
         return None
     found = Found()
-    inserts = _parents_and_names(tx, state, statement, target, rows, parameters, found)
+    met = set(_tables(state, target))
+    inserts = _new_rows(tx, state, statement, target, rows, parameters, found)
+    if tx.unit.home.locking.unique_names:
+        new = {part: _rows_of(part, statement, target, rows, parameters) for part in met}
+        _take_names(tx, new, by if isinstance(conflict, OnConflictDoUpdate) else None, found)
     if isinstance(conflict, OnConflictDoUpdate):
         if by is None:
             return None
         _want_existing(tx, target, conflict, by, rows, found)
     own = {one: strength for one, strength in found.wants.items() if one in set(found.writes)}
-    met = set(_tables(state, target))
     if not _is_in_own_order(target, conflict, by, own, found) or not waits_alone(tx.unit, found):
         met |= lock_found(tx, found)
     in_another_order = conflict is not None and by != key_columns(target.table)
@@ -80,15 +83,13 @@ def _is_in_own_order(
     found: Found,
 ) -> bool:
     """Whether the INSERT, left alone, takes what it takes in the global order."""
-    if any(resource.rank == NAMES for resource in found.wants):
-        return False
     if conflict is None:
         return len(found.wants) <= 1
     # Of what a row refers to that conflicts, nothing is locked: then the book would be wrong.
     return len(own) == len(found.wants) and (len(own) <= 1 or by == key_columns(target.table))
 
 
-def _parents_and_names(
+def _new_rows(
     tx: CoreTransaction,
     state: ORMExecuteState,
     statement: Insert,
@@ -97,16 +98,12 @@ def _parents_and_names(
     parameters: list[Parameters],
     found: Found,
 ) -> list[Any]:
-    """Add what the new rows refer to, and names for what must be unique. The known new rows."""
+    """Add what the new rows refer to. Returns those whose key is known."""
     tables = tx.unit.home.tables
     inserts = []
     for part in _tables(state, target):
-        own = rows
-        if part is not target.table:
-            other = Target(part, part, target.entity, target.mapper)
-            own = rows_inserted(statement, other, parameters)
         key = key_columns(part)
-        for row in own:
+        for row in _rows_of(part, statement, target, rows, parameters):
             for link in links_from(part):
                 values = tuple(row.get(column, COMPUTED) for column in link.columns)
                 if COMPUTED not in values:
@@ -114,9 +111,6 @@ def _parents_and_names(
             given = tuple(row.get(column, COMPUTED) for column in key)
             if COMPUTED not in given and None not in given:
                 inserts.append(tables.row(part, given))
-            if tx.unit.home.locking.unique_names:
-                for columns in (key, *unique_keys(part)):
-                    _name(part, columns, row, found)
     for resource in inserts:  # the base's row of an inheritance
         if conflict_of(statement) is None:
             found.wants.pop(resource, None)
@@ -128,11 +122,43 @@ def _tables(state: ORMExecuteState, target: Target) -> list[Table]:
     return tables_of(target.mapper) if is_bulk and target.mapper else [target.table]
 
 
-def _name(table: Table, columns: Columns, row: Values, found: Found) -> None:
-    values = tuple(row.get(column, COMPUTED) for column in columns)
-    if COMPUTED not in values and None not in values:
-        parts = (table.fullname, *(column.name for column in columns), *values)
-        found.want(name(parts), Strength.UPDATE)
+def _rows_of(
+    part: Table,
+    statement: Insert,
+    target: Target,
+    rows: Sequence[Values],
+    parameters: list[Parameters],
+) -> Sequence[Values]:
+    if part is target.table:
+        return rows
+    other = Target(part, part, target.entity, target.mapper)
+    return rows_inserted(statement, other, parameters)
+
+
+def _take_names(
+    tx: CoreTransaction, new: dict[Table, Sequence[Values]], by: Columns | None, found: Found
+) -> None:
+    """Lock what must be unique by name, and have the rows looked up that have it already.
+
+    `by`: of the columns that an upsert goes by, the rows are found anyway.
+    """
+    claimed: dict[tuple[Table, Columns], list[tuple[Any, ...]]] = {}
+    for table, rows in new.items():
+        for columns in (key_columns(table), *unique_keys(table)):
+            for row in rows:
+                values = tuple(row.get(column, COMPUTED) for column in columns)
+                if COMPUTED not in values and None not in values:
+                    claimed.setdefault((table, columns), []).append(values)
+    names = (
+        name_of_value(table, columns, one)
+        for (table, columns), values in claimed.items()
+        for one in values
+    )
+    # First of all: under the names nobody else adds such a row, or takes its value away.
+    acquire(tx, dict.fromkeys(names, Strength.UPDATE))
+    for (table, columns), taken in claimed.items():
+        if by is None or set(columns) != set(by):
+            found.lookups += lookups_of(table, columns, taken, Effect.OWNING, {})
 
 
 def _want_existing(

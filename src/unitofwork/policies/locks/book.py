@@ -138,6 +138,10 @@ class Book:
         if self._top is None or position > self._top:
             self._top = position
 
+    def is_touched(self, rank: Rank) -> bool:
+        """Whether a lock query, or an INSERT, has been at the table."""
+        return rank in self._touched
+
     def record_inserted(self, resource: Resource) -> None:
         """Note a row of one's own."""
         self.touch(resource.rank)

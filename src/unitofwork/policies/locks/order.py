@@ -60,14 +60,15 @@ def comparable(value: Any) -> tuple[int, Any]:
     """A form of a key's value that any other value's form can be compared with.
 
     Sorted here and sent in that order, so that no collation of the server has a say:
-    text goes by code point, UUIDs as numbers, enums by label, NULL first. Raises
+    text goes by code point, UUIDs as numbers, plain enums by label, NULL first. Raises
     `ConfigurationError` for NaN, which has no place in an order.
     """
     match value:
         case None:
             return 0, 0
         case enum.Enum():
-            return 2, value.name
+            # One that is text or a number as well may come back from its column as just that.
+            return comparable(value.value) if isinstance(value, str | int) else (2, value.name)
         case bool() | int():
             return 1, int(value)
         case float() | Decimal():
