@@ -20,9 +20,8 @@ from tests.support.proxy import Proxy
 def delayed(host: str, port: int, seconds: float) -> Generator[int]:
     """The port at which everything arrives `seconds` later, in each direction."""
     command = [sys.executable, "-m", __name__, host, str(port), str(seconds)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    root = Path(__file__).parents[1]
-    with subprocess.Popen(command, cwd=root, text=True, **pipes) as process:
+    pipe, root = subprocess.PIPE, Path(__file__).parents[1]
+    with subprocess.Popen(command, cwd=root, text=True, stdin=pipe, stdout=pipe) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:

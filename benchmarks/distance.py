@@ -22,8 +22,15 @@ DELAY = 0.0005
 #: Tasks at once, and connections in the pool.
 LEVELS = ((1, 5), (20, 20))
 HAND, UNIT, FAR_HAND, FAR_UNIT = "by hand", "unit", "by hand, far", "unit, far"
-HEAD = ("work", "unit / by hand, far", "the same, near", "far / near")
-HEAD = (*HEAD, "by hand, far, µs", "unit, far, µs", "by hand, near, µs")
+HEAD = (
+    "work",
+    "unit / by hand, far",
+    "the same, near",
+    "far / near",
+    "by hand, far, µs",
+    "unit, far, µs",
+    "by hand, near, µs",
+)
 
 
 async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
@@ -37,9 +44,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
                 for url, hand, unit in zip(urls, (HAND, FAR_HAND), (UNIT, FAR_UNIT), strict=True):
                     uow = await stack.enter_async_context(async_units(url, pool_size, "off"))
                     ways[unit] = async_works(uow, joining=uow)
-                    engine = await stack.enter_async_context(
-                        async_engine(url, pool_size=pool_size)
-                    )
+                    engine = await stack.enter_async_context(async_engine(url, pool_size=pool_size))
                     ways[hand] = async_works(
                         async_sessionmaker(engine, expire_on_commit=False).begin
                     )
@@ -49,7 +54,9 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
                 for work in ways[UNIT]:
                     if work == EMPTY:  # says nothing to the server
                         continue
-                    blocks = {way: in_tasks(works[work], concurrency) for way, works in ways.items()}
+                    blocks = {
+                        way: in_tasks(works[work], concurrency) for way, works in ways.items()
+                    }
                     found[work] = await interleave(blocks, 6 if quick else 30, concurrency)
                 _tell(section, f"{concurrency} at once, pool of {pool_size}", found)
     return section

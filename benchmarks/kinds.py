@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from unitofwork import AsyncUnitOfWork
@@ -17,6 +18,8 @@ from .works import READ, async_works
 Kinds = dict[str, Callable[[], Awaitable[Any]]]
 #: One request whose external call takes so many seconds.
 Request = Callable[[float], Awaitable[None]]
+#: How many rows a unit locks in one call.
+LOCKED = (1, 10, 100)
 HOLDING, TWO, OUTSIDE = "holding", "two by hand", "tx.outside"
 
 
@@ -28,6 +31,11 @@ def _read(begin: Callable[..., Any], setting: str = "", **options: Any) -> Calla
             await session.get(Account, next_id())
 
     return read
+
+
+def lock_many(rows: int) -> str:
+    """The name of the unit that locks so many rows of one table in one call."""
+    return f"lock_many of {rows} row{'s' if rows > 1 else ''}"
 
 
 def by_hand(engine: AsyncEngine) -> Kinds:
@@ -47,6 +55,11 @@ def by_hand(engine: AsyncEngine) -> Kinds:
             if write:  # an assignment alone would make the row dirty
                 account.balance += 1
 
+    async def locked(rows: int) -> None:
+        async with begin() as session:
+            found = select(Account).where(Account.id.in_(range(1, rows + 1)))
+            await session.scalars(found.order_by(Account.id).with_for_update(key_share=True))
+
     return {
         **async_works(begin),
         f"{READ}, name=": _read(begin),
@@ -54,6 +67,7 @@ def by_hand(engine: AsyncEngine) -> Kinds:
         f"{READ}, isolation=": _read(begin, isolation_level="SERIALIZABLE"),
         f"{READ}, timeout=": _read(begin, "SET LOCAL statement_timeout = 5000"),
         f"{READ}, lock_timeout=": _read(begin, "SET LOCAL lock_timeout = 1000"),
+        **{lock_many(rows): partial(locked, rows) for rows in LOCKED},
         "read, released, rechecked": lambda: two(False),
         "read, released, rechecked, written": lambda: two(True),
         'read, released, written, recheck="ignore"': lambda: two(True),
@@ -71,6 +85,10 @@ def in_units(uow: AsyncUnitOfWork) -> Kinds:
             if write:  # an assignment alone would make the row dirty
                 account.balance += 1
 
+    async def locked(rows: int) -> None:
+        async with uow() as tx:
+            await tx.lock_many(Account, range(rows, 0, -1))
+
     return {
         **async_works(uow, uow),
         f"{READ}, name=": _read(uow, name="read"),
@@ -78,6 +96,7 @@ def in_units(uow: AsyncUnitOfWork) -> Kinds:
         f"{READ}, isolation=": _read(uow, isolation="SERIALIZABLE"),
         f"{READ}, timeout=": _read(uow, timeout=5),
         f"{READ}, lock_timeout=": _read(uow, lock_timeout=1),
+        **{lock_many(rows): partial(locked, rows) for rows in LOCKED},
         "read, released, rechecked": lambda: released(False),
         "read, released, rechecked, written": lambda: released(True),
         'read, released, written, recheck="ignore"': lambda: released(True, "ignore"),

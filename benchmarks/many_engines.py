@@ -19,8 +19,15 @@ from .works import READ, async_works
 
 ENGINES = (1, 5, 20, 50)
 HAND, UNIT = "by hand", "unit"
-HEAD = ("engines", "unit / unit with one", "by hand / with one", "unit / by hand")
-HEAD = (*HEAD, "unit, µs", "by hand, µs", "idle CPU, ms/s")
+HEAD = (
+    "engines",
+    "unit / unit with one",
+    "by hand / with one",
+    "unit / by hand",
+    "unit, µs",
+    "by hand, µs",
+    "idle CPU, ms/s",
+)
 
 
 async def measure(server: EmbeddedPostgres, quick: bool) -> Section:

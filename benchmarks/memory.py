@@ -7,6 +7,7 @@ import gc
 import tracemalloc
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
@@ -41,11 +42,10 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
                 await stack.enter_async_context(made), expire_on_commit=False
             ).begin
             reads = state != BEGUN
-            sizes = [
-                await _each(open_one, number, reads, state == WAITING)
-                for open_one in (lambda: uow(acquire_timeout=PATIENCE), begin)
-            ]
-        unit, hand = sizes
+            waiting = state == WAITING
+            patient = partial(uow, acquire_timeout=PATIENCE)
+            unit = await _each(patient, number, reads, waiting)
+            hand = await _each(begin, number, reads, waiting)
         rows.append([state, f"**{unit / hand:.2f}**", f"{unit:.1f}", f"{hand:.1f}", number])
     section.text.append(table(HEAD, rows))
     return section

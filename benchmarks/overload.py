@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,8 +28,17 @@ POOL, TIMES = 5, 3
 WORK = text("SELECT pg_sleep(0.02)")
 #: Seconds that a client waits for its answer.
 PATIENCE = 1.0
-HEAD = ("way", "goodput / capacity", "in time/s", "served", "p50, ms", "p99, ms")
-HEAD = (*HEAD, "refused", "told after, p99, ms", "unanswered")
+HEAD = (
+    "way",
+    "goodput / capacity",
+    "in time/s",
+    "served",
+    "p50, ms",
+    "p99, ms",
+    "refused",
+    "told after, p99, ms",
+    "unanswered",
+)
 Request = Callable[[], Awaitable[object]]
 
 
@@ -85,9 +94,7 @@ async def _ways(server: EmbeddedPostgres, stack: AsyncExitStack) -> dict[str, Re
     url = server.url("asyncpg")
     engine = await stack.enter_async_context(async_engine(url, pool_size=POOL))
     plain = await stack.enter_async_context(async_units(url, POOL, "off"))
-    shedding = await stack.enter_async_context(
-        async_units(url, POOL, "off", shedding=Shedding())
-    )
+    shedding = await stack.enter_async_context(async_units(url, POOL, "off", shedding=Shedding()))
 
     def request(begin: Callable[[], Any]) -> Request:
         async def one() -> None:

@@ -10,9 +10,10 @@ from tests.support.proxy import Proxy
 
 from unitofwork.testing.postgres import EmbeddedPostgres
 
-from .kinds import Kinds, by_hand, in_units
+from .kinds import LOCKED, Kinds, by_hand, in_units, lock_many
 from .model import async_engine, async_units
 from .report import Section, table
+from .works import READ
 
 HEAD = (
     "unit",
@@ -25,6 +26,9 @@ HEAD = (
 )
 #: Psycopg prepares a statement after five times.
 WARM_UP, COUNTED = 8, 10
+#: What the server is told of in the statement that begins the transaction, or not at all.
+FREE = tuple(f"{READ}, {option}=" for option in ("name", "isolation"))
+FREE = (*FREE, f"{READ}, read_only=True")
 
 
 async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
@@ -47,16 +51,22 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
 async def _driver(
     section: Section, driver: str, proxy: Proxy, hand: Kinds, ping: Kinds, unit: Kinds
 ) -> None:
-    rows, more = [], {}
+    rows, more, trips_of = [], {}, {}
     for kind in unit:
         trips, size = await _count(proxy, hand[kind])
         pinged, _ = await _count(proxy, ping[kind])
         ours, our_size = await _count(proxy, unit[kind])
+        trips_of[kind] = ours
         more[kind] = ours - trips
         figures = (f"{figure:g}" for figure in (trips, pinged, ours, ours - trips, size, our_size))
         rows.append([kind, *figures])
     section.text += [f"### {driver}", table(HEAD, rows)]
     section.target(f"{driver}: round trips more than by hand", "≤", 0, more)
+    free = {kind: trips_of[kind] - trips_of[READ] for kind in FREE}
+    section.target(f"{driver}: round trips more than without the option", "≤", 0, free)
+    begin_and_commit = trips_of[READ] - 1
+    locks = {lock_many(n): trips_of[lock_many(n)] - begin_and_commit for n in LOCKED}
+    section.target(f"{driver}: round trips of the lock", "≤", 1, locks)
 
 
 async def _count(proxy: Proxy, work: Callable[[], Awaitable[Any]]) -> tuple[float, float]:

@@ -21,9 +21,7 @@ LOCK_MANY, LATE = "tx.lock_many", "second row late"
 NAIVE, SORTED = "naive, retried", "sorted by hand"
 SERIALIZABLE, RAW = "SERIALIZABLE, retried", "asyncpg, sorted"
 DEADLOCK, SERIALIZATION = "40P01", "40001"
-RAW_LOCK = (
-    "SELECT id, balance FROM bench_account WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
-)
+RAW_LOCK = "SELECT id, balance FROM bench_account WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
 RAW_WRITE = "UPDATE bench_account SET balance = $2 WHERE id = $1"
 
 

@@ -28,8 +28,16 @@ BASE = 10
 WARM_UP = 50
 #: Seconds that each may wait, so that nobody gives up.
 PATIENCE = 600
-HEAD = ("tasks", "unit / unit of 10 tasks", "by hand / by hand of 10 tasks", "unit / by hand")
-HEAD = (*HEAD, "unit, µs", "by hand, µs", "unit's client CPU, µs", "by hand, its client CPU, µs")
+HEAD = (
+    "tasks",
+    "unit / unit of 10 tasks",
+    "by hand / by hand of 10 tasks",
+    "unit / by hand",
+    "unit, µs",
+    "by hand, µs",
+    "unit's client CPU, µs",
+    "by hand, its client CPU, µs",
+)
 Work = Callable[[], Awaitable[object]]
 
 

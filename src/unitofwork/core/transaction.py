@@ -211,8 +211,7 @@ class CoreTransaction(UnitView, Session):
         How.of(timeout=timeout)
         wants = {name(parts): Strength.UPDATE}
         with self.unit.in_use():
-            if self.unit.home.rules.locks_rows:
-                acquire(self, wants, timeout=timeout)
+            acquire(self, wants, timeout=timeout)
 
     def begin(self, nested: bool = False) -> SessionTransaction:
         """Refused: a unit begins and ends by its block. (`begin_nested` sets a savepoint.)"""

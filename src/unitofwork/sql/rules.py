@@ -30,6 +30,8 @@ class DatabaseRules:
 
     #: Whether single rows can be locked, with a query of `row_locks`.
     locks_rows: ClassVar[bool] = False
+    #: Whether a unit that may write has the database to itself, so that there is nothing to lock.
+    one_writer: ClassVar[bool] = False
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect

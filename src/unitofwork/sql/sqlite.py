@@ -14,6 +14,7 @@ from .rules import DatabaseRules, Restore
 
 
 class SQLiteRules(DatabaseRules):
+    one_writer = True
     unsupported: ClassVar[Mapping[str, str]] = {
         "deferrable": "SQLite has no deferrable transactions",
         "confirm_commit": "its COMMIT is a call in this process, whose answer can't be lost",

@@ -225,6 +225,13 @@ class Program:
             self.session.flush()
             note.v = Note.v + 1
 
+    def note_twice(self) -> None:
+        """The second UPDATE has the foreign key checked again, although it does not change."""
+        note = self.session.get_one(Note, self.some(NOTES))
+        for _ in range(2):
+            note.v = Note.v + 1
+            self.session.flush()
+
     def notes_in_bulk(self) -> None:
         self.session.execute(
             update(Note)
@@ -287,6 +294,20 @@ class Program:
     def lock_across(self) -> None:
         self.tx.lock_across({Tag: self.sample(TAGS, 2), Account: self.sample(ACCOUNTS, 2)})
 
+    def lock_stronger(self) -> None:
+        """Written, then locked more strongly: on such a row NOWAIT may wait."""
+        owner = self.session.get(Owner, self.some(2))
+        if owner is not None:
+            owner.v = Owner.v + 1
+            self.session.flush()
+            self.tx.lock_where(select(Owner).where(Owner.id == owner.id), strength="update")
+            self.tx.lock(Note, self.some(2))
+
+    def share_late(self) -> None:
+        self.tx.lock(Note, self.some(2))
+        keys = select(Owner).where(Owner.id == self.some(2))
+        self.tx.lock_where(keys, strength="key_share")
+
     def queue(self) -> None:
         found = self.tx.lock_where(
             select(Note).order_by(Note.v, Note.id).limit(2), skip_locked=True
@@ -331,6 +352,7 @@ STEPS: dict[Step, int] = {
     Program.end_items_in_bulk: 1,
     Program.tag: 3,
     Program.note: 3,
+    Program.note_twice: 1,
     Program.notes_in_bulk: 2,
     Program.grow: 2,
     Program.count_words: 2,
@@ -339,6 +361,8 @@ STEPS: dict[Step, int] = {
     Program.share_accounts: 1,
     Program.lock_late: 1,
     Program.lock_across: 2,
+    Program.lock_stronger: 1,
+    Program.share_late: 1,
     Program.queue: 1,
     Program.name: 1,
     Program.savepoint: 3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -34,18 +35,26 @@ class Report:
     #: Refused locks of one unit.
     most_refusals: int = 0
     deadlocks: int = 0
-    #: Waits in a flush or a bulk statement, which the tripwire has ended.
+    #: Waits for a row or value in a flush or a bulk statement, which the tripwire has ended.
     trips: int = 0
+    #: Waits for a table that another unit has for itself, ended likewise.
+    table_trips: int = 0
     seconds: float = 0.0
     #: What should not be.
     errors: list[str] = field(default_factory=list)
+    uncovered: list[str] = field(default_factory=list)
     expected: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def is_clean(self) -> bool:
+        return not (self.deadlocks or self.trips or self.errors)
+
     def __str__(self) -> str:
-        errors = "".join("\n  " + each for each in self.errors[:10])
+        errors = "".join("\n  " + each for each in (self.errors + self.uncovered)[:10])
         return (
             f"{self.committed} commits, {self.rejected} rejected, in {self.seconds:.1f} s; "
-            f"deadlocks {self.deadlocks}, trips {self.trips}, run again {dict(self.again)}, "
+            f"deadlocks {self.deadlocks}, trips {self.trips} (and {self.table_trips} of tables), "
+            f"run again {dict(self.again)}, "
             f"at most {self.most_attempts} attempts and {self.most_refusals} refused locks in one "
             f"unit{errors}"
         )
@@ -56,6 +65,25 @@ def changed_meanwhile(error: BaseException) -> bool:
     return isinstance(error, (StaleDataError, ObjectDeletedError))
 
 
+class _Over(Exception):
+    """What was looked for is found."""
+
+
+class _Trips(logging.Handler):
+    """Counts what the library reports."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "the server does not tell" in record.getMessage():
+            self._report.table_trips += 1
+        else:
+            self._report.trips += 1
+            self._report.uncovered.append(record.getMessage())
+
+
 class Stress:
     """One run on a server of its own."""
 
@@ -63,7 +91,6 @@ class Stress:
         self.server = server
         self.options = options
         self.report = Report()
-        self._last = 0.0
 
     async def run(
         self,
@@ -72,9 +99,16 @@ class Stress:
         seconds: float = 600.0,
         steps: dict[Step, int] | None = None,
         tasks: int = TASKS,
+        until_failure: bool = False,
     ) -> Report:
-        """At most so many transactions, and so long; the data is checked afterwards."""
+        """At most so many transactions, and so long; the data is checked afterwards.
+
+        `until_failure`: stop at the first deadlock or trip, and leave the data alone.
+        """
         report = self.report
+        trips = _Trips(report)
+        logger = logging.getLogger("unitofwork.locks")
+        logger.addHandler(trips)
         with ServerProbe(self.server.url(None)) as probe:
             probe.execute(RESET)
             before = await _deadlocks(probe)
@@ -90,21 +124,31 @@ class Stress:
                     if time.monotonic() - began > seconds:
                         break
 
+            async def watcher() -> None:
+                while time.monotonic() - began < seconds:
+                    report.deadlocks = uow.stats().deadlocks
+                    if not report.is_clean:
+                        raise _Over  # what still runs waits in a circle, mostly
+                    await asyncio.sleep(0.01)
+
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(tasks):
                         group.create_task(worker())
-                report.seconds = time.monotonic() - began
-                report.trips = uow.stats().uncovered_waits
+                    if until_failure:
+                        group.create_task(watcher())
+            except* _Over:
+                pass
             finally:
+                report.seconds = time.monotonic() - began
+                logger.removeHandler(trips)
                 await uow.engine.dispose()
             report.deadlocks = await _deadlocks(probe) - before
-            self._check(probe)
+            if not until_failure:
+                self._check(probe)
         return report
 
-    async def _unit(
-        self, uow: AsyncUnitOfWork, seed: int, steps: dict[Step, int] | None
-    ) -> None:
+    async def _unit(self, uow: AsyncUnitOfWork, seed: int, steps: dict[Step, int] | None) -> None:
         report = self.report
         attempts = refusals = 0
 
@@ -125,7 +169,7 @@ class Stress:
             done = await uow.run(body, retry=policy, acquire_timeout=120)
         except IntegrityError:
             report.rejected += 1
-        except Exception as error:  # noqa: BLE001 - what should not be is counted
+        except Exception as error:
             report.errors.append(f"{seed}: {_kind(error)}: {' '.join(str(error).split())[:600]}")
         else:
             report.committed += 1

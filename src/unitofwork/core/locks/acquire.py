@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, exc
 from sqlalchemy.orm import Session
 
-from ...errors import LateLockError
+from ...errors import ConfigurationError, LateLockError
 from ...policies.locks.book import Strength, Wants, stronger
 from ...policies.locks.order import NAMES, Resource
 from ...sql.row_locks import (
@@ -51,6 +51,8 @@ def acquire(
     if not wants:
         return
     unit = tx.unit
+    if not can_lock(unit):
+        return
     # The first statement locks what earlier attempts have learnt: plans are made after it.
     connection = connection_of(tx)
     plan = unit.book.plan(wants)
@@ -66,6 +68,17 @@ def acquire(
         with_late(unit, wants, lambda: take(unit, connection, plan.late, Wait.NOWAIT, GUARD))
     if plan.in_order:
         take(unit, connection, plan.in_order, Wait.BLOCK, timeout)
+
+
+def can_lock(unit: Unit) -> bool:
+    """False where there is nothing to lock. Raises `ConfigurationError` where none knows how."""
+    rules = unit.home.rules
+    if not rules.locks_rows and not rules.one_writer:
+        raise ConfigurationError(
+            f"Rows and names can't be locked on {rules.dialect.name} yet.",
+            "use SQLAlchemy's with_for_update() there, in one order of your own.",
+        )
+    return rules.locks_rows
 
 
 def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:

@@ -22,6 +22,13 @@ SERIAL_AFTER = 4
 
 def lock_first(unit: Unit, connection: Connection) -> None:
     """Take them, as the transaction has just begun."""
+    _lock_first(unit, connection)
+    for savepoint in unit.savepoints:
+        # It is sent only now, although the session has begun it before.
+        unit.savepoints[savepoint] = unit.book.mark()
+
+
+def _lock_first(unit: Unit, connection: Connection) -> None:
     wanted = {**asked_names(unit), **wanted_first(unit)}
     wanted = {each: how for each, how in wanted.items() if not unit.book.covers(each, how)}
     if not wanted or not unit.home.rules.locks_rows:

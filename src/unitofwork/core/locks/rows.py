@@ -29,7 +29,7 @@ from ...sql.row_locks import (
 )
 from ...types import LockStrength
 from .. import places
-from .acquire import acquire, connection_of, limit_waits, limits, locking, note, with_late
+from .acquire import acquire, can_lock, connection_of, limit_waits, limits, locking, note, with_late
 from .tables import tables_of
 
 if TYPE_CHECKING:
@@ -359,7 +359,8 @@ def _lock_unordered(
     tx: CoreTransaction, statement: Select[Any], entity: type[Any], mapper: Mapper[Any], how: How
 ) -> list[Any]:
     unit = tx.unit
-    if unit.home.rules.locks_rows:
+    locks = can_lock(unit)
+    if locks:
         statement = statement.with_for_update(
             nowait=how.wait is Wait.NOWAIT,
             skip_locked=how.wait is Wait.SKIP,
@@ -368,7 +369,7 @@ def _lock_unordered(
         )
     with locking(unit):
         rows = list(tx.execute(statement, execution_options=_FRESH).unique().scalars())
-    if unit.home.rules.locks_rows:
+    if locks:
         for table in tables_of(mapper):
             unit.book.touch(unit.home.tables.rank(table))
         place = places.caller()
