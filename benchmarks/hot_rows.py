@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -27,8 +28,12 @@ from .transfers import LATE, LOCK_MANY, NAIVE, SORTED, Tally, Way, by_hand, in_u
 ACCOUNTS, TASKS = (2, 8, 100, 1000), (8, 64)
 #: Seconds of each block that are not counted.
 WARM_UP = 0.3
-#: Transfers that deadlock take seconds: a block must see many of them end.
-TIMES_LONGER = {NAIVE: 4}
+#: Accounts from this one on belong to one task each, to connect with before the clock runs.
+FREE = 5000
+#: Seconds that tasks have to connect, and to end.
+TO_CONNECT, TO_END = 30.0, 1.0
+#: Transfers that deadlock take seconds: with so few accounts, a block must see some of them end.
+HOT, TIMES_LONGER = 8, 4
 TIMES_NAIVE, OF_SORTED, LEVEL = 15, 0.9, 0.9
 HEAD = (
     "accounts",
@@ -68,7 +73,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         f'deadlock, with the same waits. "{SORTED}": one sorted `SELECT ... FOR NO KEY UPDATE`.',
         "Ratios are medians of those within a round; a block without a commit counts as having "
         "one. Deadlocks and restarts are those that the client was told of, in all rounds and also "
-        f"in the first {WARM_UP} s of a block, whose commits are not counted.",
+        f"before and after the counted part of a block, whose first {WARM_UP} s are left out.",
     ]
     rounds, seconds = (1, 0.5) if quick else (3, 1.2)
     found: dict[tuple[int, int], dict[str, Found]] = {}
@@ -112,43 +117,59 @@ async def _level(
     for _ in range(rounds):
         random.shuffle(order)
         for name in order:
-            length = seconds * TIMES_LONGER.get(name, 1)
-            await _block(ways[name], found[name], accounts, tasks, length)
+            longer = TIMES_LONGER if name == NAIVE and accounts <= HOT else 1
+            await _block(ways[name], found[name], accounts, tasks, seconds * longer)
     return {name: found[name] for name in ways}
 
 
 async def _block(way: Way, found: Found, accounts: int, tasks: int, seconds: float) -> None:
-    """So many tasks at once for so many seconds; then they are cancelled, wherever they are."""
+    """So many tasks at once for so many seconds."""
     under_way: dict[int, float] = {}
     done: list[float] = []
+    over = False
+    connected = asyncio.Barrier(tasks + 1)
 
     async def worker(number: int) -> None:
-        while True:
+        for _ in range(3):
+            await way.transfer(FREE + 2 * number, FREE + 2 * number + 1)
+        await connected.wait()
+        while not over:
             under_way[number] = time.perf_counter()
-            try:
+            with contextlib.suppress(RetriesExceededError):
                 await way.transfer(*random.sample(range(1, accounts + 1), 2))
-            except RetriesExceededError:
-                continue
-            done.append(time.perf_counter() - under_way[number])
+                done.append(time.perf_counter() - under_way[number])
+            del under_way[number]
 
     before = way.tally.restarts, way.tally.deadlocks, way.tally.given_up
     workers = [asyncio.create_task(worker(number)) for number in range(tasks)]
+    await asyncio.wait_for(connected.wait(), TO_CONNECT)
     await asyncio.sleep(WARM_UP)
     done.clear()
     began = time.perf_counter()
     await asyncio.sleep(seconds)
-    ended, commits = time.perf_counter(), len(done)
+    ended, commits, over = time.perf_counter(), len(done), True
     found.latencies += [*done, *(ended - since for since in under_way.values())]
-    for each in workers:
-        each.cancel()
-    for end in await asyncio.gather(*workers, return_exceptions=True):
-        if not isinstance(end, asyncio.CancelledError):
-            raise end or AssertionError("a task ended by itself")
+    await _end(workers)
     found.commits += commits
     found.rates.append(max(commits, 1) / (ended - began))
     found.tally.restarts += way.tally.restarts - before[0]
     found.tally.deadlocks += way.tally.deadlocks - before[1]
     found.tally.given_up += way.tally.given_up - before[2]
+
+
+async def _end(workers: Iterable[asyncio.Task[None]]) -> None:
+    """Let them end by themselves, so that connections last; those in a deadlock are cancelled."""
+    done, left = await asyncio.wait(workers, timeout=TO_END)
+    while left:
+        # More than once: where the server's error arrives together with a cancellation, asyncpg
+        # raises the error, and a loop that retries on it goes on.
+        for each in left:
+            each.cancel()
+        ended, left = await asyncio.wait(left, timeout=1.0)
+        done |= ended
+    for each in done:
+        if not each.cancelled():
+            each.result()
 
 
 def _tell(section: Section, tasks: int, levels: Mapping[int, Mapping[str, Found]]) -> None:

@@ -173,7 +173,7 @@ async def context_async_sqlalchemy(
 
 @asynccontextmanager
 async def oslo_db(server: EmbeddedPostgres, pool_size: int) -> AsyncGenerator[Works]:
-    """`asyncio_facade`: `writer.using(context)`; on psycopg, which alone it can open on PostgreSQL."""
+    """`asyncio_facade`: `writer.using(context)`; it can't open asyncpg, so psycopg."""
     from oslo_db.sqlalchemy import asyncio_facade
 
     manager = asyncio_facade.transaction_context()

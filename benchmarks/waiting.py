@@ -53,7 +53,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
     async with AsyncExitStack() as stack:
         ways = await _ways(server, stack)
         keys = [(way, tasks) for way in ways for tasks in levels]
-        for _ in range(2 if quick else 5):
+        for _ in range(2 if quick else 3):
             random.shuffle(keys)
             for way, tasks in keys:
                 elapsed, cpu = await _per_unit(ways[way], tasks, 300 if quick else 1000)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import gc
 
 import pytest
+from tests.locks.audit.fixture import lock_audit
 from tests.support.fixtures import hygiene, postgres, postgres16, probe, proxy
 from tests.support.hygiene import Hygiene
 
-__all__ = ["hygiene", "postgres", "postgres16", "probe", "proxy"]
+__all__ = ["hygiene", "lock_audit", "postgres", "postgres16", "probe", "proxy"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "holes: makes row locks that no unit knows of, on purpose")
 
 
 def pytest_collection_finish() -> None:

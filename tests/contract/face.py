@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine
@@ -22,6 +23,10 @@ from tests.support.probe import ServerProbe
 from unitofwork import AsyncUnitOfWork, UnitOfWork
 
 from .model import Base
+
+
+#: Seconds for a thread to end; the long forms of some tests take minutes.
+PATIENCE = 900.0 if os.environ.get("UNITOFWORK_LONG", "") not in ("", "0") else 60.0
 
 
 async def result(value: Any) -> Any:
@@ -137,7 +142,7 @@ class Face:
 
     async def join(self, child: Any) -> Any:
         """The result of a started child."""
-        return child.result(30) if isinstance(child, Future) else await child
+        return child.result(PATIENCE) if isinstance(child, Future) else await child
 
     async def pause(self, seconds: float) -> None:
         """Sleep, letting the other tasks or threads go on."""

@@ -24,6 +24,11 @@ class Origin:
             loop = asyncio._get_running_loop() if self._engine.dialect.is_async else None
             self._made = (self._engine.pool, os.getpid(), loop)
 
+    @property
+    def was_used(self) -> bool:
+        """Whether a connection was ever opened that its pool may keep."""
+        return self._made is not None
+
     def check(self) -> None:
         """Refuse connections that were opened by the parent process or for another event loop.
 

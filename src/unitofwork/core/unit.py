@@ -115,6 +115,8 @@ class Unit:
         self.relock: Wants = {}
         #: What the flush that is under way locks and writes.
         self.flushing: Footprint | None = None
+        #: A statement was sent whose locks are not in the book.
+        self.sent_unordered = False
         #: Sending a lock query of the library's own.
         self.is_locking = False
         #: The session's lock_timeout as the server wrote it, once a lock query has told.

@@ -169,13 +169,11 @@ def act_on(findings: list[Finding], mode: str) -> None:
 
 
 def _is_in_use(home: Home) -> bool:
-    """Whether an engine may have connections: it was not put away, or it was used again since."""
-    # dispose() leaves a new pool; the home still has the gate of the one before.
+    """Whether an engine has connections, or is new; one that has none any more was put away."""
     pool = home.engine.pool
-    was_disposed = home._gate is not None and home._gate[0] is not pool
-    if not (home.closed or was_disposed):
+    if isinstance(pool, QueuePool) and pool.checkedin() + pool.checkedout() > 0:
         return True
-    return isinstance(pool, QueuePool) and pool.checkedin() + pool.checkedout() > 0
+    return not home.closed and not home.origin.was_used
 
 
 def _with_declared(fleet: Fleet, home: Home) -> Fleet:

@@ -331,3 +331,64 @@ async def test_a_unit_that_trips_again_and_again_becomes_patient(
     holder.rollback()
     await face.join(running)
     assert limits[:4] == ["10ms", "10ms", "10ms", "160ms"]
+
+
+async def test_what_is_learnt_is_not_part_of_a_savepoint(face: Face, holder: Connection) -> None:
+    """Begun before the first statement, it is sent after the rows of earlier attempts are locked.
+
+    Its rollback gives back none of them.
+    """
+    await accounts(face)
+    hold(holder, 1)
+    seen: list[list[Any]] = []
+
+    async def work(tx: Any) -> None:
+        try:
+            async with both(tx.savepoint()):
+                await result(tx.lock(Account, 2))
+                if tx.attempt == 1:
+                    await result(tx.lock(Account, 1))
+                raise KeyError
+        except KeyError:
+            seen.append(sorted(each.key for each in tx.unit.book.held))
+            assert is_locked_by_others(holder, 2)
+
+    async def child() -> None:
+        await result(face.uow.run(as_function(face, work)))
+
+    running = face.start(child)
+    await wait_for_waiter(face)
+    holder.rollback()
+    await face.join(running)
+    assert seen == [[(1,), (2,)]]
+
+
+async def test_a_flush_that_comes_first_knows_what_is_learnt(
+    face: Face, holder: Connection
+) -> None:
+    """Its first statement locks rows above its own: it must not wait for its own any more."""
+    await accounts(face)
+    hold(holder, 3)
+    attempts = 0
+
+    async def work(tx: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        if tx.attempt == 1:
+            await result(tx.lock(Account, 4))
+            await result(tx.lock(Account, 3))
+        tx.add(Account(id=50, balance=0))
+        tx.delete(await result(tx.merge(Account(id=1), load=False)))
+        await result(tx.flush())
+
+    async def child() -> None:
+        await result(face.uow.run(as_function(face, work)))
+
+    running = face.start(child)
+    await wait_for_waiter(face)
+    hold(holder, 1)
+    holder.execute(text("SELECT 1"))
+    # The second attempt waits for 3 with nothing in its hands; 1 is refused, as it holds 3 and 4.
+    holder.rollback()
+    await face.join(running)
+    assert attempts >= 2

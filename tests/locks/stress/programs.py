@@ -183,6 +183,16 @@ class Program:
             if item is not None:
                 item.v = Item.v + 1
 
+    def items_come_and_go(self) -> None:
+        """Rows that are not there are asked for, and written when they are there after all."""
+        keys = self.sample(ITEMS, 4)
+        self.session.execute(update(Item).where(Item.id.in_(keys)).values(v=Item.v + 1))
+        for one in keys:
+            item = self.session.get(Item, one, populate_existing=True)
+            if item is not None:
+                item.v = Item.v + 1
+                self.session.flush()
+
     def items_in_bulk(self) -> None:
         self.session.execute(
             update(Item)
@@ -348,6 +358,7 @@ STEPS: dict[Step, int] = {
     Program.end_item: 1,
     Program.move_item: 2,
     Program.touch_items: 3,
+    Program.items_come_and_go: 1,
     Program.items_in_bulk: 2,
     Program.end_items_in_bulk: 1,
     Program.tag: 3,

@@ -134,7 +134,7 @@ NOTES_AND_ITEMS = {Program.end_item: 2, Program.make_item: 4, Program.touch_item
 ABLATIONS = {
     "absent rows": Ablation(
         all_is_held,
-        {Program.end_item: 3, Program.make_item: 4, Program.touch_items: 3, Program.transfer: 1},
+        {Program.end_item: 3, Program.make_item: 4, Program.items_come_and_go: 6},
     ),
     "class 21": Ablation(no_second_check, {**NOTES_AND_ITEMS, Program.note_twice: 6}),
     "parents": Ablation(no_parents, {**NOTES_AND_ITEMS, Program.note: 6}),

@@ -23,7 +23,7 @@ async def test_random_units_never_wait_in_a_circle(stress_server: EmbeddedPostgr
     The server sees no deadlock, the tripwire finds no row that was not locked before, sums and
     counts are exact, and no unit needs more than a few attempts.
     """
-    report = await Stress(stress_server, unique_names=True).run(TRANSACTIONS)
+    report = await Stress(stress_server, unique_names=True).run(TRANSACTIONS, seconds=SECONDS)
     print(report)
     assert report.is_clean, report
     assert report.committed > 100, report

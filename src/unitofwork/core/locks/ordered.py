@@ -98,4 +98,3 @@ def run(
     for rank in ranks:
         unit.book.touch(rank)
     return result
-

@@ -69,6 +69,7 @@ def before_sending(
         raise _refused(unit, statement, effect)
     limit_waits(unit, connection)
     holds_unknown(unit)
+    unit.sent_unordered = True
 
 
 def _is_ordered(unit: Unit, context: ExecutionContext) -> bool:
@@ -120,7 +121,7 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
     if state == DEADLOCK_DETECTED:
         unit.home.lock_trouble["deadlock"] += 1
         error.add_note(_both_sides(unit, error))
-    elif state == LOCK_NOT_AVAILABLE and not unit.is_locking and not _asks_not_to_wait(statement):
+    elif state == LOCK_NOT_AVAILABLE and _was_not_to_wait(unit, statement):
         unit.home.lock_trouble["uncovered"] += 1
         log.warning(
             "uncovered wait: unit %r waited at %s for a lock in table %s that it had not taken in "
@@ -132,8 +133,10 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
         )
 
 
-def _asks_not_to_wait(statement: str | None) -> bool:
-    return statement is not None and "nowait" in statement.lower()
+def _was_not_to_wait(unit: Unit, statement: str | None) -> bool:
+    asked_not_to = statement is not None and "nowait" in statement.lower()
+    # A statement that went alone, in order, has waited for as long as its caller allows.
+    return unit.waits_are_limited and not unit.is_locking and not asked_not_to
 
 
 def _both_sides(unit: Unit, error: BaseException) -> str:

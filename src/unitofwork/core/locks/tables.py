@@ -38,6 +38,10 @@ class Tables:
         """The row with this primary key, its values in the order of `table.primary_key`."""
         return row(self.rank(table), key)
 
+    def known(self) -> list[Table]:
+        """The tables that were asked for so far."""
+        return list(self._ranks)
+
     def up_to(self, rank: Rank) -> list[Table]:
         """The tables that were asked for so far and stand there or before, in order."""
         found = {one: table for table, one in self._ranks.items() if one <= rank}
