@@ -17,6 +17,7 @@ class Origin:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._made: tuple[Pool, int, asyncio.AbstractEventLoop | None] | None = None
+        self._first_pool = engine.pool
 
     def connection_made(self) -> None:
         """A connection was opened here."""
@@ -25,9 +26,9 @@ class Origin:
             self._made = (self._engine.pool, os.getpid(), loop)
 
     @property
-    def was_used(self) -> bool:
-        """Whether a connection was ever opened that its pool may keep."""
-        return self._made is not None
+    def is_new(self) -> bool:
+        """Whether the engine was neither used nor disposed yet."""
+        return self._made is None and self._engine.pool is self._first_pool
 
     def check(self) -> None:
         """Refuse connections that were opened by the parent process or for another event loop.

@@ -173,7 +173,7 @@ def _is_in_use(home: Home) -> bool:
     pool = home.engine.pool
     if isinstance(pool, QueuePool) and pool.checkedin() + pool.checkedout() > 0:
         return True
-    return not home.closed and not home.origin.was_used
+    return not home.closed and home.origin.is_new
 
 
 def _with_declared(fleet: Fleet, home: Home) -> Fleet:
