@@ -61,7 +61,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of: {', '.join(SCRIPTS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="in under two minutes")
+    parser.add_argument("--quick", action="store_true", help="in about two minutes")
     parser.add_argument("--output", type=Path, help="the report; REPORT.md after a full run")
     asked = parser.parse_args()
     unknown = set(asked.names) - set(SCRIPTS)

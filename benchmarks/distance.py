@@ -42,7 +42,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
                 urls = server.url("asyncpg"), server.url("asyncpg", port=port)
                 ways = {}
                 for url, hand, unit in zip(urls, (HAND, FAR_HAND), (UNIT, FAR_UNIT), strict=True):
-                    uow = await stack.enter_async_context(async_units(url, pool_size, "off"))
+                    uow = await stack.enter_async_context(async_units(url, pool_size))
                     ways[unit] = async_works(uow, joining=uow)
                     engine = await stack.enter_async_context(async_engine(url, pool_size=pool_size))
                     ways[hand] = async_works(
@@ -88,7 +88,7 @@ def _tell(section: Section, title: str, found: Mapping[str, Mapping[str, Series]
         times = (f"{ways[way].microseconds:.0f}" for way in (FAR_HAND, FAR_UNIT, HAND))
         rows.append([work, far, near, kept[work], *times])
     section.text += [f"### {title}", table(HEAD, rows)]
-    section.target(f"{title}: unit / by hand, far / near", "≤", 1, kept)
+    section.target(f"distance, {title}: unit / by hand, far / near", "≤", 1, kept)
 
 
 def _kept(ways: Mapping[str, Series]) -> Ratio:

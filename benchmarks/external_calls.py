@@ -15,6 +15,7 @@ from unitofwork.testing.postgres import EmbeddedPostgres
 
 from .kinds import HOLDING, OUTSIDE, TWO, Request, requests
 from .model import async_engine, async_units
+from .plots import Plot
 from .report import Section, table
 
 ALONE = "one task alone"
@@ -43,7 +44,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         f"others {TASKS} tasks / (call + database time); and in no case more than the machine can "
         "do, which is measured by hand with a call of 0 ms.",
     ]
-    rows = []
+    rows, introduced = [], len(section.text)
     for pool_size in POOLS:
         async with AsyncExitStack() as stack:
             url = server.url("asyncpg")
@@ -52,7 +53,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
             uow = await stack.enter_async_context(async_units(url, pool_size))
             calls = CALLS[1:2] if quick else CALLS
             rows += await _pool(section, pool_size, requests(engine, uow), calls, 1 if quick else 2)
-    section.text.append(table((*HEAD, *RATIOS), rows))
+    section.text.insert(introduced, table((*HEAD, *RATIOS), rows))
     return section
 
 
@@ -70,6 +71,10 @@ async def _pool(
             wave = pool_size if name == HOLDING else TASKS
             found[name, call].append(await rate(request, call, wave, wave * waves(call, wave)))
     medians = {key: statistics.median(rates) for key, rates in found.items()}
+    lines = {name: [(call * 1000, medians[name, call]) for call in calls] for name in ways}
+    axes = "call, ms", "requests/s"
+    plot = Plot(f"external-{pool_size}", f"External calls, pool of {pool_size}", *axes, lines)
+    section.text.append(plot)
     return [_row(section, pool_size, call, medians) for call in calls]
 
 

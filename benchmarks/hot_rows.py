@@ -97,7 +97,7 @@ async def _ways(
     url = server.url("asyncpg")
     ways: dict[str, Way] = {}
     for name in (LOCK_MANY, LATE):  # each its own, whose statistics count its deadlocks alone
-        uow = await stack.enter_async_context(async_units(url, tasks, "off"))
+        uow = await stack.enter_async_context(async_units(url, tasks))
         ways[name] = in_units(uow)[name]
     engine = await stack.enter_async_context(async_engine(url, pool_size=tasks))
     pool = asyncpg.create_pool(server.url(None), min_size=1, max_size=tasks)

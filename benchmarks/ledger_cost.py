@@ -53,7 +53,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         "how far the other ratios can be trusted. The client's CPU time is steadier; when quiet: "
         "the ratio of its lowest deciles."
     )
-    rounds = 25 if quick else 80
+    rounds = 15 if quick else 80
     rows: list[list[str]] = []
     costs: dict[str, Ratio | float] = {}
     for concurrency in (1, 20):

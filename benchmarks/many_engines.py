@@ -53,7 +53,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         idle, blocks = {}, {}
         for number in levels:
             while len(units) < number:
-                uow = await stack.enter_async_context(async_units(url, 1, "off"))
+                uow = await stack.enter_async_context(async_units(url, 1))
                 units.append(async_works(uow)[READ])
             idle[number] = await _idle_cpu(0.3 if quick else 2.0)
             blocks[HAND, number] = in_tasks(_in_turn(hand[:number]), 1)

@@ -37,7 +37,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         async with AsyncExitStack() as stack:
             url = server.url("asyncpg")
             # Held idle on purpose: the watch need not say so.
-            made_units = async_units(url, pool_size, "off", hold_warning=PATIENCE)
+            made_units = async_units(url, pool_size, hold_warning=PATIENCE)
             uow = await stack.enter_async_context(made_units)
             made = async_engine(url, pool_size=pool_size, pool_timeout=PATIENCE)
             begin = async_sessionmaker(

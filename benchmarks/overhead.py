@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ from unitofwork.testing.postgres import EmbeddedPostgres
 
 from .harness import Block, Ratio, Series, in_tasks, in_threads, interleave, ratio
 from .model import async_engine, async_units, sync_engine, sync_units
+from .plots import Plot
 from .report import Section, table
 from .works import Works, async_works, sync_works
 
@@ -23,6 +25,8 @@ ASYNC_LEVELS = ((1, 5), (20, 20), (20, 5))
 SYNC_LEVELS = ((1, 5), (20, 5))
 HEAD = ("work", "by hand, µs", "unit, µs", "unit / by hand", "its client CPU", "and when quiet")
 HEAD_PING = "with pre-ping / unit"
+#: Of each work, the ratio to by hand at each level.
+Bars = dict[str, list[tuple[float | str, float]]]
 #: No slower than by hand, and 1.2 times the speed with pre-ping.
 BY_HAND, WITH_PING = 1.0, 1.2
 
@@ -38,14 +42,17 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         "disturb least. In the last column more is better, in the others less."
     )
     rounds = 8 if quick else 36
+    bars: Bars = defaultdict(list)
     for concurrency, pool_size in ASYNC_LEVELS:
         async with AsyncExitStack() as stack:
             blocks = await _async_blocks(server, stack, concurrency, pool_size)
-            await _level(section, "asyncpg, tasks", blocks, rounds, concurrency, pool_size)
+            await _level(section, "asyncpg, tasks", blocks, rounds, concurrency, pool_size, bars)
     for concurrency, pool_size in SYNC_LEVELS:
         async with AsyncExitStack() as stack:
             blocks = _sync_blocks(server, stack, concurrency, pool_size)
-            await _level(section, "psycopg, threads", blocks, rounds, concurrency, pool_size)
+            await _level(section, "psycopg, threads", blocks, rounds, concurrency, pool_size, bars)
+    plot = Plot("overhead", section.title, "", "time / that by hand", bars, bars=True)
+    section.text.append(plot)
     return section
 
 
@@ -92,6 +99,7 @@ async def _level(
     rounds: int,
     concurrency: int,
     pool_size: int,
+    bars: Bars,
 ) -> None:
     title = f"{kind}: {concurrency} at once, pool of {pool_size}"
     rows: list[list[str]] = []
@@ -103,6 +111,7 @@ async def _level(
         cpu[work] = found[UNIT].quiet_cpu / found[HAND].quiet_cpu
         times[work] = ratio(found[UNIT].elapsed, found[HAND].elapsed)
         speeds[work] = ratio(found[PING].elapsed, found[UNIT].elapsed)
+        bars[work].append((title, times[work].median))
         rows.append(_row(work, found, times[work], cpu[work], speeds[work]))
     section.text += [f"### {title}", table((*HEAD, HEAD_PING), rows)]
     section.target(f"{title}: time of the unit / by hand", "≤", BY_HAND, times)

@@ -93,8 +93,8 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
 async def _ways(server: EmbeddedPostgres, stack: AsyncExitStack) -> dict[str, Request]:
     url = server.url("asyncpg")
     engine = await stack.enter_async_context(async_engine(url, pool_size=POOL))
-    plain = await stack.enter_async_context(async_units(url, POOL, "off"))
-    shedding = await stack.enter_async_context(async_units(url, POOL, "off", shedding=Shedding()))
+    plain = await stack.enter_async_context(async_units(url, POOL))
+    shedding = await stack.enter_async_context(async_units(url, POOL, shedding=Shedding()))
 
     def request(begin: Callable[[], Any]) -> Request:
         async def one() -> None:

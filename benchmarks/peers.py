@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from importlib import metadata
 
 from unitofwork.testing.postgres import EmbeddedPostgres
 
@@ -14,6 +16,10 @@ from .plots import Plot
 from .report import Section, table
 from .works import READ, TEN, WRITE, Works, async_works
 
+PACKAGES = (
+    *("asyncpg", "psycopg-pool", "advanced-alchemy", "context-async-sqlalchemy"),
+    *("oslo.db", "tortoise-orm", "piccolo"),
+)
 UNIT = "unit"
 WORKS = (READ, WRITE, TEN)
 #: Tasks at once, and connections in the pool.
@@ -34,9 +40,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         missing = []
         async with AsyncExitStack() as stack:
             ways: dict[str, Works] = {}
-            uow = await stack.enter_async_context(
-                async_units(server.url("asyncpg"), pool_size, "off")
-            )
+            uow = await stack.enter_async_context(async_units(server.url("asyncpg"), pool_size))
             ways[UNIT] = async_works(uow)
             for name, peer in PEERS.items():
                 try:
@@ -48,9 +52,18 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
                 blocks = {way: in_tasks(works[work], concurrency) for way, works in ways.items()}
                 found[work] = await interleave(blocks, 5 if quick else 30, concurrency)
         _tell(section, concurrency, pool_size, found)
+    section.text.insert(1, f"Installed: {', '.join(_versions())}.")
     if missing:
         section.text.insert(1, f"Left out, because not installed: {', '.join(missing)}.")
     return section
+
+
+def _versions() -> list[str]:
+    found = []
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{package} {metadata.version(package)}")
+    return found
 
 
 def _tell(

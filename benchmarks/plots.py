@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +58,16 @@ class Plot:
         axes.set_xscale(self.x_scale)
         for name, points in self.series.items():
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, marker="o", markersize=3, linewidth=1.2, label=name)
+            axes.plot(x, y, marker="o", markersize=3, linewidth=1.2, label=_wrapped(name))
 
     def _bars(self, axes: Any) -> None:
         width = 0.8 / len(self.series)
         for number, (name, points) in enumerate(self.series.items()):
             left = [group - 0.4 + (number + 0.5) * width for group in range(len(points))]
-            axes.bar(left, [value for _, value in points], width, label=name)
-        groups = [str(group) for group, _ in next(iter(self.series.values()))]
+            axes.bar(left, [value for _, value in points], width, label=_wrapped(name))
+        groups = [_wrapped(str(group)) for group, _ in next(iter(self.series.values()))]
         axes.set_xticks(range(len(groups)), groups)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 22)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, text
+from sqlalchemy.orm import make_transient_to_detached
 from tests.contract.face import Face, both, result
 
 from unitofwork import LateLockError, TransactionStateError, UnsavedWorkError
 from unitofwork.core.attempts import Story
 from unitofwork.policies.retrying import RetryPolicy
 
-from .model import Account
+from .model import Account, Entry
 from .test_rows import accounts, is_locked, wait_for_waiter
 
 
@@ -363,32 +364,40 @@ async def test_what_is_learnt_is_not_part_of_a_savepoint(face: Face, holder: Con
     assert seen == [[(1,), (2,)]]
 
 
-async def test_a_flush_that_comes_first_knows_what_is_learnt(
-    face: Face, holder: Connection
+@pytest.mark.parametrize("how", ["lock", "lock_across", "flush"])
+async def test_what_is_learnt_counts_for_the_first_call(
+    face: Face, holder: Connection, how: str
 ) -> None:
-    """Its first statement locks rows above its own: it must not wait for its own any more."""
+    """It is locked as the transaction begins, so a first request below it is late already."""
     await accounts(face)
-    hold(holder, 3)
+    hold(holder, 1)
     attempts = 0
 
     async def work(tx: Any) -> None:
         nonlocal attempts
         attempts += 1
-        if tx.attempt == 1:
+        if attempts == 1:
             await result(tx.lock(Account, 4))
-            await result(tx.lock(Account, 3))
-        tx.add(Account(id=50, balance=0))
-        tx.delete(await result(tx.merge(Account(id=1), load=False)))
-        await result(tx.flush())
+            raise LateLockError("as if refused", "")
+        if how == "lock":
+            await result(tx.lock(Account, 1))
+        elif how == "lock_across":
+            await result(tx.lock_across({Account: [1], Entry: []}))
+        else:
+            account = Account(id=1, balance=5, owner="")
+            make_transient_to_detached(account)
+            tx.add(account)
+            account.owner = "x"
+            await result(tx.flush())
 
     async def child() -> None:
         await result(face.uow.run(as_function(face, work)))
 
     running = face.start(child)
+    await face.until(lambda: attempts == 3 or running.done())
     await wait_for_waiter(face)
-    hold(holder, 1)
-    holder.execute(text("SELECT 1"))
-    # The second attempt waits for 3 with nothing in its hands; 1 is refused, as it holds 3 and 4.
     holder.rollback()
     await face.join(running)
-    assert attempts >= 2
+    assert attempts == 3
+    # Refused, and not ended by a limit.
+    assert face.uow.stats().uncovered_waits == 0

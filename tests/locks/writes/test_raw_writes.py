@@ -58,6 +58,8 @@ async def test_it_waits_for_less_than_the_detector(
                 connection = await result(tx.connection())
                 await result(connection.execute(update(Room).where(Room.id == 2).values(size=7)))
             else:
+                await result(tx.execute(select(House).limit(1).with_for_update()))
+                began = time.monotonic()
                 await result(tx.execute(select(Room).where(Room.id == 2).with_for_update()))
     took = time.monotonic() - began
     assert "lock timeout" in str(caught.value)
@@ -66,6 +68,22 @@ async def test_it_waits_for_less_than_the_detector(
     (record,) = [one for one in caplog.records if one.name == "unitofwork.locks"]
     assert record.levelno == logging.WARNING
     assert "write_room" in record.getMessage()
+
+
+async def test_the_first_select_for_update_waits_as_usual(
+    face: PoolFace, holder: Connection
+) -> None:
+    """Nothing is held yet, so the patience is the session's, not the detector's."""
+    hold(holder)
+
+    async def lock() -> None:
+        async with both(face.uow()) as tx:
+            await result(tx.execute(select(Room).where(Room.id == 2).with_for_update()))
+
+    child = face.start(lock)
+    await face.pause(DETECTOR * 4)
+    holder.rollback()
+    await face.join(child)
 
 
 async def test_one_statement_more_and_only_once(face: PoolFace, sent: list[str]) -> None:

@@ -67,7 +67,10 @@ def before_sending(
         return
     if unit.is_strict:
         raise _refused(unit, statement, effect)
-    limit_waits(unit, connection)
+    holds_nothing = unit.book.top is None and not unit.sent_unordered
+    if not (effect is Effect.LOCK and holds_nothing):
+        # A SELECT ... FOR UPDATE that comes first may wait behind others as long as it likes.
+        limit_waits(unit, connection)
     holds_unknown(unit)
     unit.sent_unordered = True
 
