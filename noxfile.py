@@ -14,6 +14,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 SQLALCHEMY = ["==2.0.56", "==2.1.7", "~=2.0.56", "~=2.1.7"]
 #: What must hold with every SQLAlchemy and Python.
 CORE = ["tests/unit", "tests/contract", "tests/cancellation"]
+BENCH = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "bench")
 DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev")
 
 
@@ -79,8 +80,8 @@ def matrix(session: nox.Session, sqlalchemy: str) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks: rewrites benchmarks/REPORT.md; `-- --quick` prints a look of two minutes."""
-    install(session)
+    """The benchmarks: rewrites REPORT.md and plots; `-- --quick` prints a look of two minutes."""
+    install(session, *BENCH)
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

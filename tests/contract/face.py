@@ -24,7 +24,6 @@ from unitofwork import AsyncUnitOfWork, UnitOfWork
 
 from .model import Base
 
-
 #: Seconds for a thread to end; the long forms of some tests take minutes.
 PATIENCE = 900.0 if os.environ.get("UNITOFWORK_LONG", "") not in ("", "0") else 60.0
 

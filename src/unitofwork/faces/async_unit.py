@@ -169,7 +169,9 @@ class AsyncTransaction(UnitView, AsyncSession):
         return await self.run_sync(lambda _: self.sync_session.lock_where(statement, **how))
 
     async def lock_name(  # the time limit is the server's
-        self, *parts: Any, timeout: float | None = None  # noqa: ASYNC109
+        self,
+        *parts: Any,
+        timeout: float | None = None,  # noqa: ASYNC109
     ) -> None:
         """Take a named lock until the end of the transaction: `lock_name("invoices", 2026)`.
 

@@ -154,8 +154,6 @@ class SyncUnit(Block):
             call_back(self.unit)
 
 
-
-
 def call_back(unit: Unit) -> None:
     """Run the callbacks that the outcome asks for, in order; one that fails stops no other."""
     current.leave(unit.link)

@@ -52,9 +52,11 @@ def contradictions(inner: UnitSettings, outer: UnitSettings) -> list[str]:
         found.append("verify is asked about the outer unit's COMMIT, and it has another or none")
     if not set(inner.lock_names) <= set(outer.lock_names):
         found.append("lock_names must be taken before the first statement, by the outer unit")
-    for option in ("guard_reads", "strict_locks"):
-        if getattr(inner, option) and not getattr(outer, option):
-            found.append(f"{option}=True, but the outer unit, which flushes, has it not")
+    found += [
+        f"{option}=True, but the outer unit, which flushes, has it not"
+        for option in ("guard_reads", "strict_locks")
+        if getattr(inner, option) and not getattr(outer, option)
+    ]
     for option in ("lock_timeout", "statement_timeout"):
         asked, given = getattr(inner, option), getattr(outer, option)
         if asked is not None and asked != given:

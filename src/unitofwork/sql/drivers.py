@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-import sqlite3
+import sys
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -137,7 +137,9 @@ async def _stop_aiosqlite(stuck: Stuck) -> None:
     # rows will not be fetched, and a traceback may hold its cursor for long.
     half_read = _aiosqlite_cursor(stuck)
     if half_read is not None:
-        with contextlib.suppress(sqlite3.OperationalError):  # it says once more: interrupted
+        with contextlib.suppress(
+            sys.modules["sqlite3"].OperationalError
+        ):  # it says once more: interrupted
             await half_read.close()
     await driver.rollback()
     await driver.close()
@@ -171,7 +173,10 @@ def stop_in_thread(stuck: Stuck) -> None:
         with contextlib.suppress(Error):
             cancelling = generators.cancel(stuck.key.connection)
             waiting.wait_conn(cancelling, interval=0.1, timeout=PATIENCE)
-    elif isinstance(stuck.driver, sqlite3.Connection):
+        return
+    # Whoever has no connection of it does not pay for its import, which is a slow one.
+    sqlite3: Any = sys.modules.get("sqlite3")
+    if sqlite3 is not None and isinstance(stuck.driver, sqlite3.Connection):
         stuck.driver.interrupt()
         with contextlib.suppress(sqlite3.Error):
             if stuck.cursor is not None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Column, Index, Insert, Table
-from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
-from sqlalchemy.dialects.postgresql.dml import OnConflictClause
 
 from ...policies.locks.order import comparable
 from .dml import COMPUTED, Parameters, Target, rows_inserted
@@ -16,7 +14,12 @@ from .schema import Columns, unique_keys
 from .tables import key_columns
 
 Values = Mapping[Column[Any], Any]
-Conflict = OnConflictClause | OnDuplicateClause
+if TYPE_CHECKING:
+    # Else each program would pay for the import of dialects that it may not use.
+    from sqlalchemy.dialects.mysql.dml import OnDuplicateClause
+    from sqlalchemy.dialects.postgresql.dml import OnConflictClause
+
+Conflict: TypeAlias = "OnConflictClause | OnDuplicateClause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,16 @@ def parameter_sets(parameters: Any) -> list[Parameters]:
 def conflict_of(statement: Insert) -> Conflict | None:
     """The statement's ON CONFLICT, or ON DUPLICATE KEY."""
     clause = getattr(statement, "_post_values_clause", None)
-    return clause if isinstance(clause, (OnConflictClause, OnDuplicateClause)) else None
+    return clause if getattr(clause, "__visit_name__", None) in (*_ON_CONFLICT, _MYSQL) else None
+
+
+def updates_on_conflict(conflict: Conflict | None) -> bool:
+    """Whether rows that are there already are changed, by PostgreSQL's clause."""
+    return conflict is not None and conflict.__visit_name__ == _ON_CONFLICT[0]
+
+
+_ON_CONFLICT = ("on_conflict_do_update", "on_conflict_do_nothing")
+_MYSQL = "on_duplicate_key_update"
 
 
 def _sort_columns(statement: Insert, target: Target, rows: Sequence[Values]) -> Columns | None:
@@ -75,9 +87,9 @@ def _sort_columns(statement: Insert, target: Target, rows: Sequence[Values]) -> 
     return None
 
 
-def _target_columns(conflict: Conflict, table: Table) -> Columns | None:
+def _target_columns(conflict: Any, table: Table) -> Columns | None:
     """The columns of ON CONFLICT's target, if it names any."""
-    if isinstance(conflict, OnDuplicateClause):
+    if conflict.__visit_name__ == _MYSQL:
         return None
     if isinstance(conflict.constraint_target, str):
         return _constraint(table, conflict.constraint_target)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Insert, Result, Table
-from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
 from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import Strength, Wants
@@ -26,7 +25,14 @@ from .ordered import (
 )
 from .raw import holds_unknown
 from .schema import Columns, links_from, unique_keys
-from .sorting import Conflict, Values, conflict_of, parameter_sets, sort_rows
+from .sorting import (
+    Conflict,
+    Values,
+    conflict_of,
+    parameter_sets,
+    sort_rows,
+    updates_on_conflict,
+)
 from .tables import key_columns, tables_of
 
 if TYPE_CHECKING:
@@ -49,8 +55,8 @@ def execute_insert(
     inserts = _new_rows(tx, state, statement, target, rows, parameters, found)
     if tx.unit.home.locking.unique_names:
         new = {part: _rows_of(part, statement, target, rows, parameters) for part in met}
-        _take_names(tx, new, by if isinstance(conflict, OnConflictDoUpdate) else None, found)
-    if isinstance(conflict, OnConflictDoUpdate):
+        _take_names(tx, new, by if updates_on_conflict(conflict) else None, found)
+    if updates_on_conflict(conflict):
         if by is None:
             return None
         _want_existing(tx, target, conflict, by, rows, found)
@@ -164,7 +170,7 @@ def _take_names(
 def _want_existing(
     tx: CoreTransaction,
     target: Target,
-    conflict: OnConflictDoUpdate,
+    conflict: Any,
     by: Columns,
     rows: Sequence[Values],
     found: Found,
