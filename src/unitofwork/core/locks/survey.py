@@ -221,9 +221,13 @@ class Survey(Found):
 
     def _check_row(self, state: State, part: Part, key: Values, changed: Collection[str]) -> None:
         """All foreign keys of a row are checked."""
+        resource = self._tables.row(part.table, key)
+        may_be_stale = resource in self._book.written and resource not in self._book.inserted
         for link, attributes in part.outgoing:
             values = self._values(state, attributes)
-            if Unknown.UNLOADED in values and not any(one in changed for one in attributes):
+            is_set = any(one in changed for one in attributes)
+            if not is_set and (may_be_stale or Unknown.UNLOADED in values):
+                # It may have been read here, and then changed by another one, before the write.
                 self._look_up(part, key, changed, Effect.CHANGED)
             else:
                 self._check(link, values)
