@@ -57,7 +57,9 @@ async def test_10_a_cascade_that_the_model_declares(stage: Stage, deletes: Any) 
 
 
 async def test_10_a_cascade_that_only_the_database_knows(stage: Stage) -> None:
-    """The tripwire ends the wait that nobody could see coming; the retry carries it."""
+    """The tripwire ends the wait that nobody could see coming, or the other side's late request
+    is refused first; the retry carries it.
+    """
 
     def bodies() -> tuple[Body, Body]:
         return child_then_parent(Tool, Shed), delete_where(Shed)
@@ -65,7 +67,7 @@ async def test_10_a_cascade_that_only_the_database_knows(stage: Stage) -> None:
     (await stage.plain(*bodies())).check_deadlock()
     stage.probe.execute(RESET)
     ended = await stage.units(*bodies())
-    ended.check_well(uncovered=True)
+    ended.check_well(uncovered=None)
     assert max(ended.attempts) > 1
     assert stage.probe.execute("SELECT count(*) FROM class_shed") == [(0,)]
 
