@@ -22,7 +22,7 @@ from .books import TABLES, Books
 from .faults import Faults
 from .load import KINDS, TIMEOUT, Load
 
-SECONDS = float(os.environ.get("UNITOFWORK_SOAK") or 30)
+SECONDS = float(os.environ.get("UNITOFWORK_SOAK") or 20)
 WORKERS = 6
 #: Beyond its timeout a unit may ask for five seconds what became of its COMMIT, or have the
 #: application ask in a unit of its own; the rest is for a machine that does other things too.

@@ -31,7 +31,7 @@ from .model import (
     Widget,
 )
 
-PROGRAMS = 2_000 if os.environ.get("UNITOFWORK_LONG") else 40
+PROGRAMS = 2_000 if os.environ.get("UNITOFWORK_LONG") else 20
 
 CLASSES: list[Any] = [
     *(Album, Article, City, Country, Currency, Employee, Entry, Line, Node, Order),
