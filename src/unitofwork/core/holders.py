@@ -43,6 +43,15 @@ class Hold:
         who = places.actor()
         return cls(ref(who), places.actor_name(who), threading.get_ident(), pool, places.caller())
 
+    def statement_begins(self, statement: str | None) -> None:
+        """The holder is about to send it."""
+        self.last_statement = statement
+        self.idle_since = None
+
+    def statement_ends(self) -> None:
+        """Its answer, or an error, is here."""
+        self.idle_since = time.monotonic()
+
     def owner_is_gone(self) -> bool:
         """Whether the task or thread that took the connection has ended."""
         who = self.owner()

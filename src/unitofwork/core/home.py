@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry, Pool, QueuePool
 
-from ..errors import ConfigurationError, UnorderedWriteError
+from ..errors import ConfigurationError
 from ..policies.shedding import Shedding
 from ..settings import UnitSettings
 from ..sql import DatabaseRules, Restore, rules_for
@@ -26,10 +26,11 @@ from .admission import Gate, capacity_of
 from .ledger import Ledger
 from .locks.declared import AlsoWritten
 from .locks.names import hold_names
-from .locks.raw import watch_statements
+from .locks.raw import report
 from .locks.tables import Tables
 from .origin import Origin
 from .recorder import Recorder
+from .statements import watch_statements
 from .stopping import CANCEL_KEY, limit_connecting, stop_query
 from .unit import Unit
 
@@ -112,7 +113,7 @@ class Home:
         self.pause = waiting.pause
         self._gate: tuple[Pool, Gate | None] | None = None
         event.listen(engine, "handle_error", self._on_error)
-        watch_statements(engine, self._by_connection.get)
+        watch_statements(engine, self.ledger)
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "checkin", self._on_checkin)
         limit_connecting(engine)
@@ -258,8 +259,10 @@ class Home:
             return
         error = context.original_exception
         unit = self._by_connection.get(connection)
-        if unit is not None and not isinstance(error, UnorderedWriteError):  # nothing was sent
+        if unit is not None:
             unit.statement_failed(context.sqlalchemy_exception or error, context.statement)
+            if context.sqlalchemy_exception is not None:
+                report(unit, context.sqlalchemy_exception, context.statement)
         if context.is_disconnect and not isinstance(error, Exception):
             # Cancelled or interrupted in the middle: SQLAlchemy drops the connection next.
             stop_query(connection, getattr(context.execution_context, "cursor", None), error)

@@ -28,8 +28,6 @@ class Ledger:
         event.listen(engine, "checkout", self._checked_out)
         event.listen(engine, "checkin", self._checked_in)
         event.listen(engine, "detach", self._gone)
-        event.listen(engine, "before_cursor_execute", self._statement_begins)
-        event.listen(engine, "after_cursor_execute", self._statement_ends)
         event.listen(engine, "handle_error", self._statement_failed)
 
     def hold_of(self, connection: Connection) -> Hold | None:
@@ -73,38 +71,9 @@ class Ledger:
         record.info.pop(_HOLD, None)
         return hold
 
-    def _statement_begins(
-        self,
-        conn: Connection,
-        cursor: Any,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        many: Any,
-    ) -> None:
-        hold = self.hold_of(conn)
-        if hold is not None:
-            hold.last_statement = statement
-            if hold.unit is not None:
-                hold.unit.sent(statement)
-            hold.idle_since = None
-
-    def _statement_ends(
-        self,
-        conn: Connection,
-        cursor: Any,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        many: Any,
-    ) -> None:
-        hold = self.hold_of(conn)
-        if hold is not None:
-            hold.idle_since = time.monotonic()
-
     def _statement_failed(self, context: ExceptionContext) -> None:
         connection = context.connection
         if connection is not None and not connection.closed and not connection.invalidated:
             hold = self.hold_of(connection)
             if hold is not None:
-                hold.idle_since = time.monotonic()
+                hold.statement_ends()

@@ -103,7 +103,7 @@ def _refuse_to_lose(tx: CoreTransaction, place: Place) -> None:
     pending += [f"changed: {_named(each)}" for each in tx.dirty if tx.is_modified(each)]
     pending += [f"deleted: {_named(each)}" for each in tx.deleted]
     pending += [f"locked: {resource}" for resource in unit.book.held]
-    pending += list(unit.unsaved)
+    pending += unit.unsaved_work()
     # A round trip, where the statements alone don't show that nothing was written.
     unsure = (unit.may_have_written or unit.connection_was_lent) and not unit.settings.read_only
     connection = unit.connection if unsure else None

@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..policies.locks.book import Book, Mark, Strength, Wants
 from ..policies.locks.order import Resource
-from ..policies.statements import Effect, effect_of
+from ..policies.statements import Effect
 from ..settings import UnitSettings
 from ..types import Outcome, Place
 from . import admission, places
@@ -97,8 +97,8 @@ class Unit:
         self.released_at: Place | None = None
         #: A part was committed at a release: the unit can't be undone as a whole any more.
         self.committed_before = False
-        #: What the transaction has written or locked, in the words of its statements.
-        self.unsaved: dict[str, None] = {}
+        #: The statements that have written or locked.
+        self.unsaved: dict[tuple[Effect, str], None] = {}
         #: A statement called functions, which may have written.
         self.may_have_written = False
         #: What the unit had read before it was released, as far as not checked and locked since.
@@ -157,16 +157,22 @@ class Unit:
         Raises `ConcurrentUseError` while another one is at it, `TransactionStateError` after the
         end, `UnitTimeoutError` past the deadline; all before any I/O.
         """
-        if self._user is not places.actor():
+        me = places.actor()
+        if self._user is me:
+            self._depth += 1
+        else:
             self.check_usable()
-        self.take_turn()
+            self._claim(me)
 
     def take_turn(self) -> None:
         """`begin_use` also for what must be sent past the deadline: a rollback."""
         me = places.actor()
         if self._user is me:
             self._depth += 1
-            return
+        else:
+            self._claim(me)
+
+    def _claim(self, me: places.Actor) -> None:
         # A lock, because two threads may ask at the same instant; it is never waited for.
         if not self._turn.acquire(blocking=False):
             raise self._concurrent_use()
@@ -283,15 +289,16 @@ class Unit:
             what = "a statement failed" if statement is None else f"failed: {_short(statement)}"
             self.failed_statement = Failure(error, places.caller(), what)
 
-    def sent(self, statement: str) -> None:
+    def sent(self, statement: str, effect: Effect) -> None:
         """A statement is on its way: note what a rollback would lose of it."""
-        if self.is_locking:
-            return
-        effect = effect_of(statement)
         if effect is Effect.UNSURE:
             self.may_have_written = True
-        elif effect is not Effect.NOTHING:
-            self.unsaved[f"{effect.value}: {_short(statement)}"] = None
+        else:
+            self.unsaved[effect, statement] = None
+
+    def unsaved_work(self) -> list[str]:
+        """What the transaction has written or locked, in the words of its statements."""
+        return [f"{effect.value}: {_short(statement)}" for effect, statement in self.unsaved]
 
     def savepoint_rolled_back(self, savepoint: SessionTransaction) -> None:
         """ROLLBACK TO SAVEPOINT makes an aborted transaction sound again."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from sqlalchemy import Connection
+from sqlalchemy.engine import ExecutionContext
 
 from ...errors import UnorderedWriteError
 from ...policies.locks.book import HIGHEST
@@ -25,45 +24,25 @@ DEADLOCK_DETECTED = "40P01"
 log = logging.getLogger("unitofwork.locks")
 
 
-def watch_statements(engine: Engine, unit_of: Callable[[Connection], Unit | None]) -> None:
-    """Limit or refuse what the units of an engine send unordered; report waits that should not be.
+def before_sending(unit: Unit, context: ExecutionContext) -> None:
+    """Note what a statement will leave in the transaction, and limit it if that is unordered.
 
-    At the cursor, because statements on a connection that was lent out are seen nowhere else.
+    An unordered write, or lock, waits for less than the server's deadlock_timeout. Raises
+    `UnorderedWriteError` with `strict_locks`.
     """
-
-    def about_to_send(
-        connection: Connection,
-        cursor: Any,
-        statement: str,
-        parameters: Any,
-        context: ExecutionContext,
-        many: bool,
-    ) -> None:
-        unit = unit_of(connection)
-        if unit is not None:
-            before_sending(unit, connection, statement, context)
-
-    def failed(context: ExceptionContext) -> None:
-        unit = None if context.connection is None else unit_of(context.connection)
-        error = context.sqlalchemy_exception
-        if unit is not None and error is not None:
-            report(unit, error, context.statement)
-
-    event.listen(engine, "before_cursor_execute", about_to_send)
-    event.listen(engine, "handle_error", failed)
-
-
-def before_sending(
-    unit: Unit, connection: Connection, statement: str, context: ExecutionContext
-) -> None:
-    """Have an unordered write, or lock, wait for less than the server's deadlock_timeout.
-
-    Raises `UnorderedWriteError` with `strict_locks`.
-    """
-    if unit.is_locking or not unit.home.rules.locks_rows:
+    statement = context.statement
+    if unit.is_locking or statement is None:
         return
     effect = effect_of(statement)
-    if effect not in (Effect.WRITE, Effect.LOCK) or _is_ordered(unit, context):
+    if effect is Effect.NOTHING:
+        return
+    if effect is not Effect.UNSURE and not _is_ordered(unit, context):
+        _limit_or_refuse(unit, context.root_connection, statement, effect)
+    unit.sent(statement, effect)
+
+
+def _limit_or_refuse(unit: Unit, connection: Connection, statement: str, effect: Effect) -> None:
+    if not unit.home.rules.locks_rows:
         return
     if unit.is_strict:
         raise _refused(unit, statement, effect)
