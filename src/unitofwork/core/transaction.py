@@ -8,13 +8,17 @@ from typing import Any, NoReturn, TypeVar, Unpack
 
 from sqlalchemy import Connection, Engine, Select, event, insert, update
 from sqlalchemy.orm import Mapper, Session, SessionTransaction
+from sqlalchemy.sql.dml import UpdateBase
 
 from ..errors import ConfigurationError, TransactionStateError, UnitOfWorkError
 from ..policies.locks.book import Strength
 from ..policies.locks.order import name
 from ..types import LockOptions, Outcome
 from .locks.acquire import acquire
+from .locks.again import lock_first
+from .locks.flush import lock_before, note_after
 from .locks.rows import How, lock_rows, lock_where, skipped
+from .locks.writing import execute_write
 from .room import is_full, wait_for_room
 from .savepoint import Savepoint
 from .unit import Callback, Unit
@@ -254,10 +258,11 @@ KEPT_ROWS = 10_000
 
 #: Session's own methods that lead to the database or change what the unit will write.
 _IN_TURN = (
-    *("execute", "scalar", "scalars", "get", "get_one", "refresh", "merge", "flush"),
-    *("add", "add_all", "delete", "begin_nested"),
+    *("get", "get_one", "refresh", "merge", "flush", "add", "add_all", "delete", "begin_nested"),
     *("bulk_save_objects",),
 )
+#: Those that take a statement.
+_EXECUTE = ("execute", "scalar", "scalars")
 
 
 def _in_turn(method: Any) -> Any:
@@ -281,14 +286,40 @@ def _in_turn(method: Any) -> Any:
     return guarded
 
 
+def _in_order(method: Any) -> Any:
+    """The same method, which takes the locks of what writes in order before it sends it."""
+
+    @functools.wraps(method)
+    def ordered(self: CoreTransaction, statement: Any, params: Any = None, **options: Any) -> Any:
+        if isinstance(statement, UpdateBase):
+            # A listener to `do_orm_execute` would have SQLAlchemy prepare each query twice.
+            options["_add_event"] = execute_write
+        return method(self, statement, params, **options)
+
+    return ordered
+
+
 for _name in _IN_TURN:
     setattr(CoreTransaction, _name, _in_turn(getattr(Session, _name)))
+for _name in _EXECUTE:
+    setattr(CoreTransaction, _name, _in_turn(_in_order(getattr(Session, _name))))
 
 
 @event.listens_for(CoreTransaction, "after_begin")
 def _connected(session: CoreTransaction, transaction: SessionTransaction, conn: Connection) -> None:
     if transaction.parent is None:
         session.unit.home.adopt(session.unit, conn)
+        lock_first(session.unit, conn)
+
+
+@event.listens_for(CoreTransaction, "before_flush")
+def _about_to_flush(session: CoreTransaction, *_: object) -> None:
+    lock_before(session)
+
+
+@event.listens_for(CoreTransaction, "after_flush_postexec")
+def _flushed(session: CoreTransaction, *_: object) -> None:
+    note_after(session)
 
 
 @event.listens_for(CoreTransaction, "loaded_as_persistent")

@@ -10,7 +10,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from ..core import admission, current
 from ..core.ending import conclude, is_in_doubt
-from ..core.locks import hooks  # noqa: F401 - the locks that a session takes by itself
 from ..core.places import caller
 from ..core.reads import Recheck
 from ..core.release import check_recheck, check_released, release, resume, was_released

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from unitofwork.core.locks import acquire, again, by_key, flush, hooks, ordered, survey, upserts
+from unitofwork.core import transaction
+from unitofwork.core.locks import acquire, again, by_key, flush, ordered, survey, upserts
 from unitofwork.core.locks import bulk as bulk_module
 from unitofwork.core.unit import Unit
 from unitofwork.policies.locks import book as books
@@ -118,8 +119,8 @@ def no_closure(patch: Patch) -> None:
 
 def no_footprint(patch: Patch) -> None:
     """Of R4: flushes take their locks as they come to them."""
-    patch.setattr(hooks, "lock_before", _nothing)
-    patch.setattr(hooks, "note_after", _nothing)
+    patch.setattr(transaction, "lock_before", _nothing)
+    patch.setattr(transaction, "note_after", _nothing)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Delete, Insert, Result, Update
 from sqlalchemy.orm import ORMExecuteState
 
-from ..transaction import CoreTransaction
 from .acquire import connection_of
 from .bulk import execute_change
 from .by_key import execute_by_key
@@ -16,13 +15,16 @@ from .dml import target_of
 from .sorting import sort_rows
 from .upserts import execute_insert
 
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
 #: Databases whose rows are locked in the order that an INSERT names them, and not by queries.
 _SORTED = ("mysql", "mariadb")
 
 
 def execute_write(state: ORMExecuteState) -> Result[Any] | None:
     """Run the statement with its locks taken in order; None leaves it to SQLAlchemy as it is."""
-    tx = cast(CoreTransaction, state.session)
+    tx = cast("CoreTransaction", state.session)
     statement = state.statement
     if not isinstance(statement, (Update, Delete, Insert)):
         return None
