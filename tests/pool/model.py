@@ -4,14 +4,55 @@ from __future__ import annotations
 
 import datetime
 import decimal
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Numeric, create_engine, text
+from sqlalchemy import JSON, ForeignKey, Numeric, Text, TypeDecorator, create_engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Base(DeclarativeBase):
     pass
+
+
+class Answers(list[bool]):
+    """What arrays answer to `==`: one answer for each element, and none as a whole."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("The truth value of an array with more than one element is ambiguous.")
+
+    def all(self) -> bool:
+        return False not in self
+
+
+class Vector:
+    """Compares as numpy's arrays do, and so pgvector's."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = numbers
+
+    def _each(self, other: object, compare: Callable[[Any, Any], bool]) -> Answers:
+        others = other.numbers if isinstance(other, Vector) else [other] * len(self.numbers)
+        return Answers(compare(*pair) for pair in zip(self.numbers, others, strict=True))
+
+    def __eq__(self, other: object) -> Answers:  # type: ignore[override]
+        return self._each(other, lambda one, two: one == two)
+
+    def __ne__(self, other: object) -> Answers:  # type: ignore[override]
+        return self._each(other, lambda one, two: one != two)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class VectorText(TypeDecorator[Vector]):
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Vector | None, dialect: Any) -> str | None:
+        return None if value is None else ",".join(map(str, value.numbers))
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Vector | None:
+        return None if value is None else Vector(*map(float, value.split(",")))
 
 
 class Account(Base):
@@ -88,6 +129,7 @@ class Oddity(Base):
     at: Mapped[datetime.datetime | None]
     data: Mapped[dict[str, int] | None] = mapped_column(JSON)
     blob: Mapped[bytes | None]
+    vector: Mapped[Any] = mapped_column(VectorText, nullable=True)
 
 
 ROWS = """
@@ -102,9 +144,9 @@ ROWS = """
     INSERT INTO pool_person (id, kind, count, car) VALUES (1, 'employee', 0, NULL),
         (2, 'boss', 0, 'red'), (3, 'person', 0, NULL);
     INSERT INTO pool_employee (id, salary) VALUES (1, 10);
-    INSERT INTO pool_oddity (id, number, ratio, at, data, blob) VALUES
-        (1, 1.50, 'NaN', '2026-01-02 03:04:05.678901', '{"a": 1}', 'x'),
-        (2, NULL, NULL, NULL, NULL, NULL);
+    INSERT INTO pool_oddity (id, number, ratio, at, data, blob, vector) VALUES
+        (1, 1.50, 'NaN', '2026-01-02 03:04:05.678901', '{"a": 1}', 'x', '1,2'),
+        (2, NULL, NULL, NULL, NULL, NULL, NULL);
 """
 FUNCTION = """
     CREATE OR REPLACE FUNCTION pool_spend(key integer) RETURNS integer LANGUAGE sql AS

@@ -145,6 +145,19 @@ async def test_what_is_equal_is_no_change(bank: Any, rows: None, recheck: str) -
     assert tx.outcome is Outcome.COMMITTED
 
 
+async def test_an_array_in_a_row(bank: Any, rows: None, probe: ServerProbe) -> None:
+    """Values that answer `==` element by element are compared as a whole."""
+    with pytest.raises(StaleReadError) as caught:
+        async with both(bank()) as tx:
+            row = await result(tx.get(Oddity, 1))
+            async with both(tx.released()):
+                probe.execute("UPDATE pool_oddity SET vector = '1,3' WHERE id = 1")
+    assert row is not None
+    (stale,) = caught.value.rows
+    assert stale.column == "vector"
+    assert stale.new.numbers == (1.0, 3.0)
+
+
 async def test_columns_that_were_not_loaded_do_not_matter(
     bank: Any, rows: None, probe: ServerProbe
 ) -> None:

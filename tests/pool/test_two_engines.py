@@ -81,6 +81,7 @@ async def test_against_the_order_a_free_one_is_taken(face: PoolFace) -> None:
     first, second = pair(face, 1)
     await across(second, first)
     await across(first, second)
+    assert [uow.stats().committed for uow in (first, second)] == [2, 2]
 
 
 async def test_a_second_unit_on_the_inner_engine_counts(face: PoolFace) -> None:

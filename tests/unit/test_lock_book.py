@@ -266,6 +266,17 @@ def test_who_declares_all_at_once_is_never_run_again(
     assert {unit.attempts for unit in run([[step] for step in declared], choose).units} == {1}
 
 
+def test_a_row_that_was_passed_by_counts_and_is_not_covered() -> None:
+    """It may be held, so what comes before it is late; it may be not, so it is asked for again."""
+    book = Book()
+    mark = book.mark()
+    book.pass_by(ROWS[2], U)
+    assert not book.covers(ROWS[2], U)
+    assert list(book.plan({ROWS[1]: U, ROWS[3]: U}).late) == [ROWS[1]]
+    book.back_to(mark)
+    assert not book.plan({ROWS[1]: U}).late
+
+
 def test_a_table_that_was_touched_counts_without_a_row() -> None:
     """A lock query that found nothing holds the table's own lock, which a serial unit waits for."""
     book = Book()

@@ -57,8 +57,12 @@ def read_row(instance: Any) -> ReadRow | None:
         for prop in columns
         if prop.key in state.dict
     }
-    values = {key: value for key, value in values.items() if value not in _UNKNOWN}
+    values = {key: value for key, value in values.items() if not _is_unknown(value)}
     return ReadRow(instance, mapper, tuple(state.identity), values)
+
+
+def _is_unknown(value: Any) -> bool:
+    return any(value is one for one in _UNKNOWN)  # `==` of an array is an array
 
 
 def _columns(mapper: Mapper[Any]) -> Iterator[ColumnProperty[Any]]:
@@ -82,11 +86,26 @@ def compare(tx: CoreTransaction, rows: Iterable[ReadRow]) -> list[StaleColumn]:
 def _compare_chunk(
     tx: CoreTransaction, mapper: Mapper[Any], rows: Sequence[ReadRow]
 ) -> Iterator[StaleColumn]:
-    names = tuple(sorted({name for row in rows for name in row.values}))
+    names = names_of(rows)
     width = len(mapper.primary_key)
     keys = [row.key if width > 1 else row.key[0] for row in rows]
     result = tx.execute(_select(mapper, names), {"keys": keys})
     now = {tuple(found[:width]): found[width:] for found in result}
+    return differences(mapper, rows, names, now)
+
+
+def names_of(rows: Iterable[ReadRow]) -> tuple[str, ...]:
+    """The attributes that are to be read again."""
+    return tuple(sorted({name for row in rows for name in row.values}))
+
+
+def differences(
+    mapper: Mapper[Any],
+    rows: Iterable[ReadRow],
+    names: Sequence[str],
+    now: Mapping[tuple[Any, ...], Sequence[Any]],
+) -> Iterator[StaleColumn]:
+    """What has changed; `now`: by key the values of `names`, of the rows that are still there."""
     for row in rows:
         values = now.get(row.key)
         if values is None:
@@ -99,9 +118,15 @@ def _compare_chunk(
 
 
 def _same(column: Column[Any], old: Any, new: Any) -> bool:
-    if column.type.compare_values(old, new):
+    if _holds(column.type.compare_values(old, new)):
         return True
-    return bool(old != old and new != new)  # NaN, of float and Decimal, is unlike itself
+    return _holds(old != old) and _holds(new != new)  # NaN, of float and Decimal, is unlike itself
+
+
+def _holds(answer: Any) -> bool:
+    # Arrays (numpy's, and so pgvector's) compare element by element.
+    every = getattr(answer, "all", None)
+    return bool(answer if every is None else every())
 
 
 @functools.lru_cache(maxsize=256)

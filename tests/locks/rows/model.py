@@ -63,7 +63,8 @@ class ByChar(Base):
 class ByDecimal(Base):
     __tablename__ = "lock_by_decimal"
 
-    key: Mapped[Decimal] = mapped_column(Numeric(8, 2), primary_key=True)
+    # SQLAlchemy 2.0 would make it a SERIAL.
+    key: Mapped[Decimal] = mapped_column(Numeric(8, 2), primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(default=0)
 
 

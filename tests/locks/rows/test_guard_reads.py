@@ -9,7 +9,7 @@ from tests.contract.face import Face, both, result
 
 from unitofwork import PropagationError, StaleReadError
 
-from .model import Account
+from .model import Account, Entry
 from .test_late import as_function
 from .test_rows import accounts
 
@@ -64,6 +64,41 @@ async def test_what_was_read_under_a_lock_is_not_read_again(
         account.balance += 1
         statements.clear()
     assert [one.split()[0] for one in statements] == ["UPDATE"]
+
+
+async def test_one_query_locks_and_compares(face: Face, statements: list[str]) -> None:
+    """Rows of one class cost one statement more than the flush alone, however many they are."""
+    await accounts(face, 3)
+    async with both(face.uow(guard_reads=True)) as tx:
+        rows = [await result(tx.get(Account, number)) for number in range(3)]
+        for row in rows:
+            row.balance += 1
+        statements.clear()
+    assert [one.split()[0] for one in statements] == ["WITH", "UPDATE"]
+
+
+async def test_a_row_that_is_gone(face: Face) -> None:
+    """It is told as such, before the flush would miss it."""
+    await accounts(face, 2)
+    with pytest.raises(StaleReadError, match=r"lock_account \(1,\).*deleted"):
+        async with both(face.uow(guard_reads=True)) as tx:
+            rows = [await result(tx.get(Account, number)) for number in range(2)]
+            face.aside("DELETE FROM lock_account WHERE id = 1")
+            for row in rows:
+                row.balance += 1
+
+
+async def test_rows_of_two_classes(face: Face) -> None:
+    """What one query can't compare is locked first, and then compared."""
+    await accounts(face, 2)
+    face.aside("INSERT INTO lock_entry VALUES (1, 0)")
+    with pytest.raises(StaleReadError, match="owner was 'me', is 'x'"):
+        async with both(face.uow(guard_reads=True)) as tx:
+            account = await result(tx.get(Account, 0))
+            entry = await result(tx.get(Entry, 1))
+            face.aside("UPDATE lock_account SET owner = 'x' WHERE id = 0")
+            account.balance += 1
+            entry.account_id = 1
 
 
 async def test_one_s_own_writes_are_no_surprise(face: Face) -> None:

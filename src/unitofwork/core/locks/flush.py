@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row, Select
 
 from ...policies.locks.book import Strength, stronger
+from ...types import StaleColumn
 from ..reads import ReadRow, compare, read_row, stale_read
 from .acquire import acquire, connection_of, locking
 from .again import locks_first
+from .comparing import lock_and_compare
 from .declared import declared
 from .footprint import Footprint, closure, footprint, rows_of
 from .tables import tables_of
@@ -25,6 +27,7 @@ def lock_before(tx: CoreTransaction) -> None:
     """
     unit = tx.unit
     suspects = rows_to_compare(tx)
+    stale: list[StaleColumn] | None = None
     if locks_first(unit):
         # The first statement does it: what the flush may wait for is decided after it.
         connection_of(tx)
@@ -34,13 +37,16 @@ def lock_before(tx: CoreTransaction) -> None:
         if also:
             stronger(found.wants, also)
             found.in_own_order = False
+        if suspects and not found.names:
+            stale = lock_and_compare(tx, found.wants, suspects)
         # A wait that is in order may be long; after a lock query lock_timeout may be short.
         alone = found.in_own_order and not unit.waits_are_limited and not suspects
         if not alone:
             lock_footprint(tx, found)
         unit.flushing = found
     if suspects:
-        stale = compare(tx, suspects)
+        if stale is None:
+            stale = compare(tx, suspects)
         if stale:
             raise stale_read(tx, stale)
         checked = {id(row) for row in suspects}
@@ -50,6 +56,8 @@ def lock_before(tx: CoreTransaction) -> None:
 def lock_footprint(tx: CoreTransaction, found: Footprint) -> None:
     """Take all of its locks; what only a query can find after the rest."""
     acquire(tx, {**found.names, **found.wants})
+    # The book has those that the database returned; the others are not held.
+    found.wants = {}
 
     def ask(statement: Select[Any]) -> list[Row[Any]]:
         with locking(tx.unit):
@@ -57,7 +65,6 @@ def lock_footprint(tx: CoreTransaction, found: Footprint) -> None:
 
     for level in closure(tx, found, ask):
         acquire(tx, level.wants)
-        stronger(found.wants, level.wants)
         found.writes += level.writes
 
 
@@ -70,7 +77,10 @@ def note_after(tx: CoreTransaction) -> None:
     # flush(objects) leaves the others out.
     flushed = [one for one in found.new_objects if one not in tx.new]
     for resource, strength in found.wants.items():
-        book.record(resource, strength)
+        if resource in found.deletes:  # which SQLAlchemy does not insist on having found
+            book.pass_by(resource, strength)
+        else:
+            book.record(resource, strength)
     for resource in found.writes:
         book.record_written(resource)
     for resource in (*found.inserts, *rows_of(tx, flushed)):

@@ -30,7 +30,7 @@ MOST_COLUMNS = 1_000
 class Footprint:
     """What one flush will lock."""
 
-    #: Rows known by their primary key.
+    #: Rows known by their primary key, until they are locked by a query.
     wants: dict[Resource, Strength]
     #: Rows that only a query can find: parents by a unique column, children of a cascade.
     lookups: list[Lookup]
@@ -40,6 +40,7 @@ class Footprint:
     new_objects: list[object]
     #: Rows updated or deleted.
     writes: list[Resource]
+    deletes: set[Resource]
     #: With `names`: client-given keys, unique values (new and old), association pairs.
     names: dict[Resource, Strength]
     #: Left alone, the flush takes what is not held yet in the global order, above what is held.
@@ -61,6 +62,7 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         inserts=survey.inserts,
         new_objects=survey.new_objects,
         writes=survey.writes,
+        deletes=survey.deleted,
         names=survey.names,
         in_own_order=nothing_else
         and all(book.covers(one, strength) for one, strength in survey.names.items())

@@ -56,7 +56,7 @@ class Mark(NamedTuple):
     locks: int
     inserted: int
     written: int
-    touched: int
+    passed: int
 
 
 @dataclass(slots=True)
@@ -84,9 +84,9 @@ class Book:
         self.written: set[Resource] = set()
         self.floor = floor
         self._top: Position | None = None
-        #: Tables of which the transaction holds the shared lock of a locker or writer, also where
-        #: no row was found: one that keeps all others out of a table waits for it.
-        self._touched: list[Rank] = []
+        #: Where the transaction may hold something. Before all rows of a table: the shared lock of
+        #: a locker or writer, which whoever keeps all others out of the table waits for.
+        self._passed: list[Position] = []
         self._undo: list[tuple[Resource, Held | None]] = []
         self._inserted_log: list[Resource] = []
         self._written_log: list[Resource] = []
@@ -131,16 +131,21 @@ class Book:
 
     def touch(self, rank: Rank) -> None:
         """Note that a lock query, or an INSERT, has been at a table."""
-        if rank.tier == NAMES.tier or rank in self._touched:
-            return
-        self._touched.append(rank)
-        position = Position(rank, (), 0)
+        if rank.tier != NAMES.tier and not self.is_touched(rank):
+            self._pass(Position(rank, (), 0))
+
+    def pass_by(self, resource: Resource, strength: Strength) -> None:
+        """Note a lock that is held if there was such a row, which nobody has told."""
+        self._pass(_highest(resource, strength))
+
+    def _pass(self, position: Position) -> None:
+        self._passed.append(position)
         if self._top is None or position > self._top:
             self._top = position
 
     def is_touched(self, rank: Rank) -> bool:
         """Whether a lock query, or an INSERT, has been at the table."""
-        return rank in self._touched
+        return Position(rank, (), 0) in self._passed
 
     def record_inserted(self, resource: Resource) -> None:
         """Note a row of one's own."""
@@ -162,12 +167,12 @@ class Book:
             locks=len(self._undo),
             inserted=len(self._inserted_log),
             written=len(self._written_log),
-            touched=len(self._touched),
+            passed=len(self._passed),
         )
 
     def back_to(self, mark: Mark) -> None:
         """Forget what was locked and written since: ROLLBACK TO SAVEPOINT has released it."""
-        locks, inserted, written, touched = mark
+        locks, inserted, written, passed = mark
         while len(self._undo) > locks:
             resource, before = self._undo.pop()
             if before is None:
@@ -178,10 +183,9 @@ class Book:
         del self._inserted_log[inserted:]
         self.written.difference_update(self._written_log[written:])
         del self._written_log[written:]
-        del self._touched[touched:]
+        del self._passed[passed:]
         positions = [_highest(resource, held.strength) for resource, held in self.held.items()]
-        positions += [Position(rank, (), 0) for rank in self._touched]
-        self._top = max(positions, default=None)
+        self._top = max(positions + self._passed, default=None)
 
     def strengths(self) -> dict[Resource, Strength]:
         """What is held, to be taken again by a further attempt."""

@@ -1,0 +1,72 @@
+"""Rows that a flush overwrites, locked and compared with what the unit has read, in one query."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, select, true
+from sqlalchemy.orm import Mapper
+
+from ...policies.locks.book import Strength, Wants
+from ...sql.row_locks import Step, Wait, load_statement, read_note, rows_parameters
+from ...types import StaleColumn
+from .. import places
+from ..reads import ReadRow, differences, names_of
+from .acquire import connection_of, limits, locking, note
+from .tables import tables_of
+
+if TYPE_CHECKING:
+    from ..transaction import CoreTransaction
+
+
+def lock_and_compare(
+    tx: CoreTransaction, wants: Wants, suspects: Sequence[ReadRow]
+) -> list[StaleColumn] | None:
+    """Lock `wants` and say what has changed of `suspects`; None, and nothing done, if it can't.
+
+    It can where all are rows of one table, locked alike and in order, the suspects among them.
+    """
+    unit = tx.unit
+    plan = unit.book.plan(wants)
+    kinds = {(resource.rank, strength) for resource, strength in plan.in_order.items()}
+    mappers = {row.mapper for row in suspects}
+    if plan.late or len(kinds) != 1 or len(mappers) != 1:
+        return None
+    (mapper,), ((_, strength),) = mappers, kinds
+    tables = tables_of(mapper)
+    asked = {unit.home.tables.row(tables[0], row.key) for row in suspects}
+    if len(tables) != 1 or not asked <= plan.in_order.keys():
+        return None
+    resources = list(plan.in_order)
+    names = names_of(suspects)
+    parameters = limits(unit, None).parameters()
+    keys = [each.key for each in resources]
+    parameters |= rows_parameters(0, Step(tables[0], strength), keys)
+    statement = _statement(mapper, names, strength, parameters["during"] is not None)
+    with locking(unit):
+        rows = connection_of(tx).execute(statement, parameters).all()
+    unit.book.touch(resources[0].rank)
+    place = places.caller()
+    now = {}
+    for *values, at, noted in rows:
+        if noted is not None:
+            note(unit, *read_note(noted))
+        resource = resources[at - 1]
+        unit.book.record(resource, strength, place)
+        now[resource.key] = values
+    return list(differences(mapper, suspects, names, now))
+
+
+@functools.lru_cache(maxsize=256)
+def _statement(
+    mapper: Mapper[Any], names: tuple[str, ...], strength: Strength, limited: bool
+) -> Select[Any]:
+    table = tables_of(mapper)[0]
+    locked, done, facts = load_statement(table, strength, Wait.BLOCK, limited=limited)
+    columns = [mapper.column_attrs[name].columns[0] for name in names]
+    # A column of its own name each, for two attributes may have the same one.
+    wanted = [locked.c[column.key].label(f"c{n}") for n, column in enumerate(columns)]
+    rows = select(*wanted, *facts).select_from(done.join(locked, true()))
+    return rows.order_by(locked.c.uow_place)
