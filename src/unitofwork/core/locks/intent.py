@@ -1,13 +1,52 @@
-"""What a flush is going to do with which object, by SQLAlchemy's own first pass."""
+"""Which objects a flush saves and deletes, by SQLAlchemy's own first pass where it matters."""
 
 from __future__ import annotations
 
-from sqlalchemy.orm import Session
+from typing import Any, NamedTuple
+
+from sqlalchemy.orm import InstanceState, Session
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
+from .shapes import shape_of
 
-def rehearse(session: Session) -> UOWTransaction:
+State = InstanceState[Any]
+
+
+class Intent(NamedTuple):
+    """The objects that a flush writes."""
+
+    saved: list[State]
+    deleted: list[State]
+    #: None where no relationship has a part in it.
+    plan: UOWTransaction | None
+
+
+def intent_of(session: Session) -> Intent:
+    """What the next flush of a session will do."""
+    changed = [instance_state(one) for one in session.dirty]
+    if not session.new and not session.deleted and all(map(_has_plain_changes, changed)):
+        return Intent(changed, [], None)
+    plan = _rehearse(session)
+    saved: list[State] = []
+    deleted: list[State] = []
+    for state, (is_delete, only_listed) in plan.states.items():
+        if not only_listed:
+            (deleted if is_delete else saved).append(state)
+    return Intent(saved, deleted, plan)
+
+
+def _has_plain_changes(state: State) -> bool:
+    """Whether all that was set are columns that no other object's row follows."""
+    mapper = state.mapper
+    return (
+        state.committed_state.keys() <= shape_of(mapper).plain
+        and "_pending_mutations" not in state.__dict__
+        and not mapper._is_orphan(state)
+    )
+
+
+def _rehearse(session: Session) -> UOWTransaction:
     """A flush's plan that is never executed: which objects it saves and deletes.
 
     Cascades, orphans and children that lose their parent are found by the very code that will

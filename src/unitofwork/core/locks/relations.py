@@ -14,8 +14,8 @@ from sqlalchemy.orm import (
     RelationshipProperty,
 )
 from sqlalchemy.orm.attributes import History
-from sqlalchemy.orm.unitofwork import UOWTransaction
 
+from .intent import Intent
 from .schema import Columns
 from .shapes import shape_of
 from .values import Unknown, default_of, is_expression
@@ -35,16 +35,17 @@ class Pair(NamedTuple):
 class Relations:
     """The writes that relationships add to a flush."""
 
-    def __init__(self, plan: UOWTransaction) -> None:
-        self.plan = plan
+    def __init__(self, intent: Intent) -> None:
         #: Attribute by attribute from where a flush will copy its value; None: it becomes NULL.
         self.copied: dict[State, dict[str, tuple[State, str] | None]] = {}
         #: Columns that a flush writes by an UPDATE of their own, after the row's INSERT or UPDATE.
         self.written_later: dict[State, set[str]] = {}
         self._pairs: dict[object, tuple[RelationshipProperty[Any], State, State, bool]] = {}
         self._moved: dict[RelationshipProperty[Any], set[State]] = {}
-        self._rekeyed = False
-        self._run()
+        self._rekeyed = any(_has_new_key(state) for state in intent.saved)
+        if intent.plan is not None:
+            self._plan = intent.plan
+            self._run(intent)
 
     def value(self, state: State, attribute: str) -> Any:
         """What the flush will write for a column of an object, or why that isn't known."""
@@ -82,20 +83,13 @@ class Relations:
 
     # --- one relationship of one object
 
-    def _run(self) -> None:
-        plan = self.plan
-        saved: list[State] = []
-        deleted: list[State] = []
-        for state, (is_delete, only_listed) in list(plan.states.items()):
-            if not only_listed:
-                (deleted if is_delete else saved).append(state)
-        self._rekeyed = any(_has_new_key(state) for state in saved)
-        for state in saved:
+    def _run(self, intent: Intent) -> None:
+        for state in intent.saved:
             for prop in shape_of(state.mapper).relationships:
                 # One that nobody touched has no effect, loaded or not, unless keys change.
                 if self._rekeyed or prop.key in state.committed_state:
                     self._saved(state, prop)
-        for state in deleted:
+        for state in intent.deleted:
             for prop in shape_of(state.mapper).relationships:
                 self._deleted(state, prop)
 
@@ -165,7 +159,7 @@ class Relations:
 
     def _history(self, state: State, prop: RelationshipProperty[Any]) -> History:
         # The plan keeps what its first pass has loaded.
-        history: History = self.plan.get_attribute_history(state, prop.key)  # type: ignore[no-untyped-call]
+        history: History = self._plan.get_attribute_history(state, prop.key)  # type: ignore[no-untyped-call]
         return history
 
     def _copy(self, prop: RelationshipProperty[Any], parent: State, child: State | None) -> None:
@@ -177,7 +171,7 @@ class Relations:
     ) -> None:
         if parent is None:
             self._clear(prop, child)
-        elif self.plan.session._contains_state(parent):
+        elif self._plan.session._contains_state(parent):
             self._set(prop, child, prop.parent, parent, prop.mapper)
 
     def _set(
@@ -210,7 +204,7 @@ class Relations:
     def _pair(
         self, prop: RelationshipProperty[Any], state: State, child: State | None, inserted: bool
     ) -> None:
-        if child is None or not self.plan.session._contains_state(child):
+        if child is None or not self._plan.session._contains_state(child):
             return
         # The relationship of the other side knows of the same row.
         ends = {(column, state) for _, column in prop.synchronize_pairs}

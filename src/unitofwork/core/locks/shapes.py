@@ -52,6 +52,8 @@ class Shape:
     relationships: tuple[RelationshipProperty[Any], ...]
     #: The attributes of all parts whose change takes the lock that foreign keys wait for.
     locking: frozenset[str]
+    #: The attributes of the other columns: a change of these alone concerns no other object's row.
+    plain: frozenset[str]
     #: The identity of its objects sorts in Python as in the order of locks, and nothing but that
     #: sets the order of their UPDATEs.
     sorts_by_key: bool
@@ -68,13 +70,16 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
     parts = tuple(_part(mapper, table, family) for table in tables_of(mapper))
     relationships = tuple(one for one in mapper.relationships if not one.viewonly)
     manager = mapper.class_manager
+    equal = {key: manager[key].impl.is_equal for part in parts for key in part.columns}
+    locking = frozenset[str]().union(*(part.locking for part in parts))
     return Shape(
         mapper=mapper,
         parts=parts,
         identity=_identity(mapper, parts),
-        equal={key: manager[key].impl.is_equal for part in parts for key in part.columns},
+        equal=equal,
         relationships=relationships,
-        locking=frozenset[str]().union(*(part.locking for part in parts)),
+        locking=locking,
+        plain=frozenset(equal) - locking,
         sorts_by_key=(
             len(mapper.base_mapper.self_and_descendants) == len(parts) == 1
             and mapper.batch

@@ -10,7 +10,7 @@ from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Session
 
 from ...policies.locks.book import Book, Strength
 from ...policies.locks.order import Resource
-from .intent import rehearse
+from .intent import intent_of
 from .lookups import Effect, Found, Lookup, check_parent, child_lookups, lookups_of
 from .names import name_of_value
 from .relations import Pair, Relations
@@ -33,13 +33,13 @@ class Survey(Found):
         self.names: dict[Resource, Strength] = {}
         #: Rows that get one UPDATE, as far as that alone sets when it is sent.
         self.updated: dict[Resource, State] = {}
+        self.deleted: set[Resource] = set()
         #: A row will be locked that can't be told before.
         self.is_unsure = False
         self._session = session
         self._tables = tables
         self._book = book
         self._with_names = names
-        self._deleted: set[Resource] = set()
         #: Deleted rows whose children are among the lookups.
         self._followed: dict[Resource, Lookup | None] = {}
         self._children: dict[tuple[Link, Effect], list[Values]] = {}
@@ -48,13 +48,11 @@ class Survey(Found):
         self._run()
 
     def _run(self) -> None:
-        plan = rehearse(self._session)
-        self._relations = Relations(plan)
-        saved: list[State] = []
-        for state, (is_delete, only_listed) in plan.states.items():
-            if not only_listed:
-                self._delete(state) if is_delete else saved.append(state)
-        for state in saved:
+        intent = intent_of(self._session)
+        self._relations = Relations(intent)
+        for state in intent.deleted:
+            self._delete(state)
+        for state in intent.saved:
             if state.key is not None:
                 self._update(state)
             else:
@@ -79,7 +77,7 @@ class Survey(Found):
             else:
                 resource = self._tables.row(part.table, key)
                 # A new object in the place of a deleted one becomes an UPDATE of its row.
-                (self.writes if resource in self._deleted else self.inserts).append(resource)
+                (self.writes if resource in self.deleted else self.inserts).append(resource)
             for link, attributes in part.outgoing:
                 if link not in part.to_base:
                     self._check(link, self._values(state, attributes))
@@ -146,7 +144,7 @@ class Survey(Found):
                     self._check_row(state, part, key, later)
             self.want(resource, Strength.UPDATE)
             self.writes.append(resource)
-            self._deleted.add(resource)
+            self.deleted.add(resource)
             is_followed = [
                 self._befall(state, part, key, part.columns, link, attributes, Effect.DELETED)
                 for link, attributes in part.incoming
