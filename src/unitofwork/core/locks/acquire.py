@@ -37,6 +37,9 @@ TRIPWIRE = 0.01
 #: After so many trips the unit waits as long as a plain block does: what it waits for is nothing
 #: that the next attempt could lock first, such as a unique value that another one is inserting.
 PATIENT_AFTER = 3
+#: After so many, as long as the caller allows: it is a queue, and if it is a circle after all, the
+#: server's detector ends it.
+DETECTED_AFTER = 5
 
 
 def acquire(
@@ -167,9 +170,12 @@ def allow_waits(unit: Unit, connection: Connection) -> None:
 
 
 def _tripwire(unit: Unit) -> float | None:
+    patience = unit.settings.lock_timeout
+    if unit.story is not None and unit.story.trips >= DETECTED_AFTER:
+        return patience or _FOREVER
     if unit.story is None or unit.story.trips >= PATIENT_AFTER:
         return None
-    return min(TRIPWIRE, unit.settings.lock_timeout or TRIPWIRE)
+    return min(TRIPWIRE, patience or TRIPWIRE)
 
 
 def _set_limit(unit: Unit, connection: Connection, after: float | None) -> None:
