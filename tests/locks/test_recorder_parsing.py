@@ -119,5 +119,5 @@ def test_the_lock_queries_of_units_are_read() -> None:
     assert locks(text) == ["~named locks (UPDATE)", "~a (KEY SHARE)"]
     text = str(lock_statement(steps, Wait.BLOCK).compile(dialect=postgresql.dialect()))
     assert locks(text) == ["named locks (UPDATE)", "a (KEY SHARE)"]
-    load = select(load_statement(a, Strength.NO_KEY_UPDATE, Wait.BLOCK))
+    load = select(load_statement(a, Strength.NO_KEY_UPDATE, Wait.BLOCK, limited=True).locked)
     assert locks(str(load.compile(dialect=postgresql.dialect()))) == ["a (NO KEY UPDATE)"]

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -30,6 +31,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    tuple_,
     union_all,
 )
 from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
@@ -112,6 +114,7 @@ def answer(rows: Iterable[Any], steps: int) -> Answer:
 _XID, _WAS, _LIMIT = -1, -2, -3
 #: The answer of pg_try_advisory_xact_lock, as text.
 _REFUSED = "false"
+_SPACE: ColumnElement[Any] = literal_column("' '", Text)
 _ZERO: ColumnElement[Any] = literal_column("0")
 _LOCK_TIMEOUT: ColumnElement[Any] = literal_column("'lock_timeout'")
 
@@ -149,37 +152,54 @@ def rows_parameters(
     return {f"k{number}_{column}": [key[column] for key in keys] for column in range(width)}
 
 
-def load_statement(table: Table, strength: Strength, wait: Wait) -> CTE:
-    """Rows of one table, locked in the order of the arrays of step 0, with all their columns.
+class Load(NamedTuple):
+    """The parts of a statement that locks rows of one table and returns them."""
 
-    Further columns: `uow_place`, the place of the key from 1; `uow_xid`; `uow_was`; `uow_limit`.
+    #: The rows with all their columns, and `uow_place`: the place of the key, from 1.
+    locked: CTE
+    #: One row, there when all of them are locked; to be joined to them.
+    done: CTE
+    #: Columns to select beside: the place and, in the first row, a note for `read_note`.
+    facts: list[ColumnElement[Any]]
+
+
+def load_statement(table: Table, strength: Strength, wait: Wait, *, limited: bool) -> Load:
+    """Lock rows of one table in the order of the arrays of step 0, and load them.
+
+    `limited`: by a lock_timeout of their own, `Limits.during`; else by the present one, which
+    takes the server less time than to set it.
     """
     head = _head()
     keys = _keys(0, table)
     row = table.alias("uow_row")
-    gate = select(func.count(head.c.now)).select_from(head).scalar_subquery()
-    locked = (
+    rows = (
         select(*row.c, keys.c.place.label("uow_place"))
-        .select_from(keys.join(row, _same_key(table, row, keys)))
-        .where(gate >= _ZERO)
+        .select_from(keys.join(row, _same_key(0, table, row, keys)))
         .order_by(keys.c.place)
         .with_for_update(**_for(strength, wait), of=row)
-        .cte("uow_locked")
+    )
+    was: ColumnElement[Any] = func.current_setting(_LOCK_TIMEOUT)
+    if limited:
+        gate = select(func.count(head.c.now)).select_from(head).scalar_subquery()
+        rows = rows.where(gate >= _ZERO)
+        was = select(head.c.was).scalar_subquery()
+    locked = rows.cte("uow_locked").prefix_with("MATERIALIZED")
+    done = (
+        select(func.min(locked.c.uow_place).label("first"), was.label("was"))
+        .select_from(locked)
+        .cte("uow_done")
         .prefix_with("MATERIALIZED")
     )
-    return locked
+    is_first = locked.c.uow_place == done.c.first
+    parts = [known_as(func.pg_current_xact_id()), done.c.was, _limit(done.c.was)]
+    note = functools.reduce(lambda one, two: one.concat(_SPACE).concat(two), parts)
+    return Load(locked, done, [locked.c.uow_place, case((is_first, note), else_=null())])
 
 
-def facts(locked: CTE) -> list[ColumnElement[Any]]:
-    """Columns to select beside the rows of `load_statement`: place, transaction id, limits."""
-    first = locked.c.uow_place == select(func.min(locked.c.uow_place)).scalar_subquery()
-    was = select(_head().c.was).scalar_subquery()
-    return [
-        locked.c.uow_place,
-        case((first, known_as(func.pg_current_xact_id())), else_=null()),
-        case((first, was), else_=null()),
-        case((first, _limit(was)), else_=null()),
-    ]
+def read_note(note: str) -> tuple[str, str]:
+    """The transaction's id, and lock_timeout as it was before."""
+    transaction_id, was, _ = note.split(" ")
+    return transaction_id, was
 
 
 @functools.cache
@@ -196,16 +216,17 @@ def find_statement(table: Table) -> Select[Any]:
     row = table.alias("uow_row")
     return (
         select(keys.c.place, *(row.c[column.key] for column in key_columns(table)))
-        .select_from(keys.join(row, _same_key(table, row, keys)))
+        .select_from(keys.join(row, _same_key(0, table, row, keys)))
         .order_by(keys.c.place)
     )
 
 
-@functools.lru_cache(maxsize=512)
-def keys_select(table: Table) -> Select[Any]:
-    """The keys of the arrays of step 0, to compare with; locks nothing."""
+def among_keys(table: Table, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+    """That a key, in `columns`, is one of those in the arrays of step 0."""
+    if len(columns) == 1:
+        return columns[0] == any_(_arrays(0, table)[0])
     keys = _keys(0, table)
-    return select(*(keys.c[f"c{number}"] for number in range(len(key_columns(table)))))
+    return tuple_(*columns).in_(select(*(keys.c[f"c{n}"] for n in range(len(columns)))))
 
 
 def lock_tables(tables: Sequence[Table], quote: Any) -> str:
@@ -214,6 +235,7 @@ def lock_tables(tables: Sequence[Table], quote: Any) -> str:
     return f"LOCK TABLE {names} IN EXCLUSIVE MODE"
 
 
+@functools.lru_cache(maxsize=4096)
 def key_columns(table: Table) -> tuple[Column[Any], ...]:
     """The primary key's columns, in the table's own order.
 
@@ -223,6 +245,7 @@ def key_columns(table: Table) -> tuple[Column[Any], ...]:
     return own or tuple(column for column in table.columns if column.foreign_keys)
 
 
+@functools.lru_cache(maxsize=4096)
 def has_other_spellings(table: Table) -> bool:
     """Whether unequal Python values can be the same key on the server.
 
@@ -269,7 +292,7 @@ def _step(number: int, step: Step, wait: Wait, gate: ColumnElement[Any]) -> CTE:
     row = step.table.alias(f"uow_t{number}")
     rows = (
         select(keys.c.place, cast(null(), Text).label("note"))
-        .select_from(keys.join(row, _same_key(step.table, row, keys)))
+        .select_from(keys.join(row, _same_key(number, step.table, row, keys)))
         .where(gate >= _ZERO)
         .order_by(keys.c.place)
         .with_for_update(**_for(step.strength, wait), of=row)
@@ -278,14 +301,21 @@ def _step(number: int, step: Step, wait: Wait, gate: ColumnElement[Any]) -> CTE:
 
 
 def _keys(number: int, table: Table | None) -> TableValuedAlias:
-    types = [BigInteger()] if table is None else [_element(c.type) for c in key_columns(table)]
-    arrays = [
-        cast(bindparam(f"k{number}_{column}", type_=ARRAY(kind)), ARRAY(kind))
-        for column, kind in enumerate(types)
-    ]
-    columns = [Column(f"c{column}", kind) for column, kind in enumerate(types)]
+    columns = [Column(f"c{column}", kind) for column, kind in enumerate(_types(table))]
+    arrays = _arrays(number, table)
     valued = func.unnest(*arrays).table_valued(*columns, with_ordinality="place")
     return valued.render_derived(name=f"uow_k{number}")
+
+
+def _arrays(number: int, table: Table | None) -> list[ColumnElement[Any]]:
+    return [
+        cast(bindparam(f"k{number}_{column}", type_=ARRAY(kind)), ARRAY(kind))
+        for column, kind in enumerate(_types(table))
+    ]
+
+
+def _types(table: Table | None) -> list[TypeEngine[Any]]:
+    return [BigInteger()] if table is None else [_element(c.type) for c in key_columns(table)]
 
 
 def _element(kind: TypeEngine[Any]) -> TypeEngine[Any]:
@@ -298,13 +328,15 @@ def _element(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     return kind
 
 
-def _same_key(table: Table, row: FromClause, keys: TableValuedAlias) -> ColumnElement[bool]:
-    return and_(
-        *(
-            row.c[column.key] == keys.c[f"c{number}"]
-            for number, column in enumerate(key_columns(table))
-        )
-    )
+def _same_key(
+    number: int, table: Table, row: FromClause, keys: TableValuedAlias
+) -> ColumnElement[bool]:
+    columns = [row.c[column.key] for column in key_columns(table)]
+    same = [one == keys.c[f"c{place}"] for place, one in enumerate(columns)]
+    # Says nothing new, but the planner does not know how many rows unnest() gives, and would read
+    # the whole of a table of a thousand rows (benchmarks/NOTES.md).
+    among = [one == any_(array) for one, array in zip(columns, _arrays(number, table), strict=True)]
+    return and_(*same, *among)
 
 
 def _for(strength: Strength, wait: Wait) -> Mapping[str, Any]:

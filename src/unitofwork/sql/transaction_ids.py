@@ -22,7 +22,8 @@ _INVALID_PARAMETER = "22023"  # "transaction ID is in the future"
 
 def known_as(xid: ColumnElement[Any]) -> ColumnElement[str]:
     """What to select beside other columns: `xid`, an xid8, and the life of the server."""
-    return cast(xid, Text).concat(_SPLIT).concat(literal_column(_LIFE, Text))
+    split = literal_column(f"'{_SPLIT}'", Text)
+    return cast(xid, Text).concat(split).concat(literal_column(_LIFE, Text))
 
 
 def fate(connection: Connection, transaction_id: str) -> str | None:

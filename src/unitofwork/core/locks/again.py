@@ -29,9 +29,11 @@ def lock_first(unit: Unit, connection: Connection) -> None:
 
 
 def _lock_first(unit: Unit, connection: Connection) -> None:
+    if not locks_first(unit):
+        return
     wanted = {**asked_names(unit), **wanted_first(unit)}
     wanted = {each: how for each, how in wanted.items() if not unit.book.covers(each, how)}
-    if not wanted or not unit.home.rules.locks_rows:
+    if not wanted:
         return
     ordered = sorted(wanted.items())
     names = {resource: strength for resource, strength in ordered if resource.rank == NAMES}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Delete, Result, Update, select, tuple_
+from sqlalchemy import Column, Delete, Result, Update, select
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
 
 from ...policies.locks.book import stronger
 from ...policies.locks.order import Resource
-from ...sql.row_locks import Step, has_other_spellings, keys_select, rows_parameters
+from ...sql.row_locks import Step, among_keys, has_other_spellings, rows_parameters
 from .acquire import acquire, connection_of, locking
 from .dml import COMPUTED, Keys, Parameters, Target, assigned, keys_in, locks_itself, value_of
 from .lookups import Effect, Found, check_parent
@@ -179,10 +179,9 @@ class _Change:
             return self._run(self._statement)
         table = self._target.table
         columns = [self._target.source.c[column.key] for column in key_columns(table)]
-        key: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
         arrays = rows_parameters(0, Step(table, strength), [each.key for each in held])
         self._state.parameters = {**self._parameters, **arrays}
-        return self._run(self._statement.where(key.in_(keys_select(table))), restricted=True)
+        return self._run(self._statement.where(among_keys(table, columns)), restricted=True)
 
     def _run(self, statement: Update | Delete, restricted: bool = False) -> Result[Any]:
         options = {}

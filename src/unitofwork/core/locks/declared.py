@@ -26,7 +26,7 @@ def declared(tx: CoreTransaction) -> dict[Resource, Strength]:
         for entity, function in known:
             if isinstance(instance, entity):
                 for other, key in function(instance):
-                    keys = [key_of(other, key)]
-                    for resource in resources_of(tx, mapper_of(other), keys):
+                    mapper = mapper_of(other)
+                    for resource in resources_of(tx, mapper, [key_of(mapper, key)]):
                         found[resource] = Strength.NO_KEY_UPDATE
     return found

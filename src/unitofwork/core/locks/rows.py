@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, inspect, select, tuple_
+from sqlalchemy import Select, inspect, select, true, tuple_
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, aliased
 
@@ -20,11 +20,11 @@ from ...sql.row_locks import (
     GUARD,
     Step,
     Wait,
-    facts,
+    among_keys,
     find_statement,
     has_other_spellings,
-    keys_select,
     load_statement,
+    read_note,
     rows_parameters,
 )
 from ...types import LockStrength
@@ -93,9 +93,9 @@ def lock_rows(
     With `skip_locked` the rows that others hold are left out. Raises `RowNotFoundError` for keys
     that have no row.
     """
+    asked = [(entity, mapper_of(entity), list(keys)) for entity, keys in wanted.items()]
     asked = [
-        (entity, mapper_of(entity), [key_of(entity, key) for key in keys])
-        for entity, keys in wanted.items()
+        (entity, mapper, [key_of(mapper, key) for key in keys]) for entity, mapper, keys in asked
     ]
     for _, mapper, keys in asked:
         refuse_to_overwrite(tx, mapper, keys)
@@ -112,10 +112,10 @@ def lock_rows(
     if at_once is Wait.NOWAIT and how.wait is Wait.BLOCK:
         late = dataclasses.replace(how, wait=at_once, timeout=GUARD)
         limit_waits(tx.unit, connection_of(tx))
-        load_late = functools.partial(_lock_and_load, tx, *asked[0], late)
+        load_late = functools.partial(_lock_and_load, tx, asked[0][1], wants, late)
         found = {asked[0][0]: with_late(tx.unit, wants, load_late)}
     elif at_once is not None:
-        found = {asked[0][0]: _lock_and_load(tx, *asked[0], how)}
+        found = {asked[0][0]: _lock_and_load(tx, asked[0][1], wants, how)}
     else:
         acquire(tx, wants, wait=how.wait, timeout=how.timeout)
         found = {
@@ -175,12 +175,12 @@ def _load(
     tx: CoreTransaction, mapper: Mapper[Any], statement: Select[Any], keys: Sequence[Key]
 ) -> list[Any]:
     primary = _primary(mapper)
-    column = primary[0] if len(primary) == 1 else tuple_(*primary)
     if tx.unit.home.rules.locks_rows:
         table = tables_of(mapper)[0]
-        statement = statement.where(column.in_(keys_select(table)))
+        statement = statement.where(among_keys(table, primary))
         parameters = rows_parameters(0, Step(table, _ANY), keys)
         return _fresh(tx, statement, parameters) if keys else []
+    column = primary[0] if len(primary) == 1 else tuple_(*primary)
     rows: list[Any] = []
     for start in range(0, len(keys), _CHUNK):
         chunk = [key if len(key) > 1 else key[0] for key in keys[start : start + _CHUNK]]
@@ -239,8 +239,9 @@ def refuse_to_overwrite(
         )
 
 
-def _eager_targets(mapper: Mapper[Any]) -> list[Mapper[Any]]:
-    return [each.mapper for each in mapper.relationships if each.lazy not in _LAZY]
+@functools.lru_cache(maxsize=4096)
+def _eager_targets(mapper: Mapper[Any]) -> tuple[Mapper[Any], ...]:
+    return tuple(each.mapper for each in mapper.relationships if each.lazy not in _LAZY)
 
 
 #: Loaded by access only.
@@ -248,13 +249,13 @@ _LAZY = ("select", True, "raise", "raise_on_sql", "noload", None, "write_only", 
 _FRESH = {"populate_existing": True}
 
 
-def key_of(entity: type[Any], key: Any) -> Key:
+def key_of(mapper: Mapper[Any], key: Any) -> Key:
     """A key as a tuple. Raises `ConfigurationError` for one that can't be."""
-    width = len(mapper_of(entity).primary_key)
+    width = len(mapper.primary_key)
     values = key if isinstance(key, tuple) else (key,)
     if len(values) != width or any(value is None for value in values):
         raise ConfigurationError(
-            f"{key!r} is no key of {entity.__name__}, whose primary key has {width} "
+            f"{key!r} is no key of {mapper.class_.__name__}, whose primary key has {width} "
             f"column{'s' if width > 1 else ''}.",
             "pass the value; of a composite key a tuple, in the order of tx.get().",
         )
@@ -297,31 +298,36 @@ def _in_one_query(
 
 
 def _lock_and_load(
-    tx: CoreTransaction, entity: type[Any], mapper: Mapper[Any], keys: Sequence[Key], how: How
+    tx: CoreTransaction, mapper: Mapper[Any], wants: Iterable[Resource], how: How
 ) -> dict[Key, Any]:
     unit, table = tx.unit, tables_of(mapper)[0]
-    resources = sorted(set(resources_of(tx, mapper, keys)))
-    statement = _load_statement(mapper, how.strength, how.wait)
+    resources = sorted(wants)
     parameters = limits(unit, how.timeout).parameters()
+    limited = parameters["during"] is not None
+    statement = _load_statement(mapper, how.strength, how.wait, limited)
     parameters |= rows_parameters(0, Step(table, how.strength), [each.key for each in resources])
     with locking(unit):
-        rows = tx.execute(statement, parameters, execution_options=_FRESH).unique().all()
+        answer = tx.execute(statement, parameters, execution_options=_FRESH)
+        rows = (answer.unique() if _eager_targets(mapper) else answer).all()
     unit.book.touch(unit.home.tables.rank(table))
     place = places.caller()
     found: dict[Key, Any] = {}
-    for instance, at, transaction_id, lock_timeout, _ in rows:
-        if transaction_id is not None:
-            note(unit, transaction_id, lock_timeout)
+    for instance, at, noted in rows:
+        if noted is not None:
+            note(unit, *read_note(noted))
         unit.book.record(resources[at - 1], how.strength, place)
         found[resources[at - 1].key] = instance
     return found
 
 
 @functools.lru_cache(maxsize=512)
-def _load_statement(mapper: Mapper[Any], strength: Strength, wait: Wait) -> Select[Any]:
-    locked = load_statement(tables_of(mapper)[0], strength, wait)
+def _load_statement(
+    mapper: Mapper[Any], strength: Strength, wait: Wait, limited: bool
+) -> Select[Any]:
+    locked, done, facts = load_statement(tables_of(mapper)[0], strength, wait, limited=limited)
     entity = aliased(mapper.class_, locked)
-    return select(entity, *facts(locked)).order_by(locked.c.uow_place)
+    rows = select(entity, *facts).select_from(done).join(entity, true())
+    return rows.order_by(locked.c.uow_place)
 
 
 def _locked(tx: CoreTransaction, mapper: Mapper[Any], keys: Sequence[Key], how: How) -> list[Key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,9 +53,10 @@ class Tables:
         return self._by_name[resource.rank.name]
 
 
-def tables_of(mapper: Mapper[Any]) -> list[Table]:
+@functools.lru_cache(maxsize=4096)
+def tables_of(mapper: Mapper[Any]) -> tuple[Table, ...]:
     """The tables that a mapped class is stored in, the base of an inheritance first."""
-    return [table for table in mapper.tables if isinstance(table, Table)]
+    return tuple(table for table in mapper.tables if isinstance(table, Table))
 
 
 def _depth(table: Table) -> int:

@@ -123,9 +123,9 @@ def _new_rows(
     return inserts
 
 
-def _tables(state: ORMExecuteState, target: Target) -> list[Table]:
+def _tables(state: ORMExecuteState, target: Target) -> tuple[Table, ...]:
     is_bulk = target.mapper is not None and bool(state.parameters)
-    return tables_of(target.mapper) if is_bulk and target.mapper else [target.table]
+    return tables_of(target.mapper) if is_bulk and target.mapper else (target.table,)
 
 
 def _rows_of(

@@ -63,6 +63,8 @@ def comparable(value: Any) -> tuple[int, Any]:
     text goes by code point, UUIDs as numbers, plain enums by label, NULL first. Raises
     `ConfigurationError` for NaN, which has no place in an order.
     """
+    if type(value) is int:  # nearly all of them
+        return 1, value
     match value:
         case None:
             return 0, 0
