@@ -25,7 +25,7 @@ from .errors import (
     UnorderedWriteError,
     UnsavedWorkError,
 )
-from .faces.async_unit import AsyncTransaction
+from .faces.async_transaction import AsyncTransaction
 from .faces.async_uow import AsyncUnitOfWork
 from .faces.sync_transaction import Transaction
 from .faces.sync_uow import UnitOfWork

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from ..core.attempts import Arguments, Story, pause
 from ..core.retried import arrangement
 from ..policies.retrying import RetryPolicy
-from .async_unit import AsyncTransaction, AsyncUnit
+from .async_transaction import AsyncTransaction
+from .async_unit import AsyncUnit
 
 if TYPE_CHECKING:
     from tenacity import AttemptManager

@@ -88,7 +88,8 @@ class AsyncGate:
 
     def release(self, permits: int = 1) -> None:
         """Give `permits` back, and to the next in line. Raises `ValueError` for too many."""
-        self._step(lambda now: self._keeper.leave(now, permits))
+        if self._stepping or not self._keeper.try_leave(permits):
+            self._step(lambda now: self._keeper.leave(now, permits))
 
     def resize(self, capacity: int) -> None:
         """Change the number of permits; who holds some keeps them. Raises `ValueError` below 1."""
