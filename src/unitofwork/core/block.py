@@ -76,7 +76,7 @@ class Block:
         self.unit = Unit(
             self._home,
             self._settings,
-            name=self._name or f"{os.path.basename(place.file)}:{place.line}",
+            name=self._name or _name_of(place),
             opened_at=place,
             owner=places.actor(),
         )
@@ -116,6 +116,11 @@ class Block:
             current.leave(self.unit.link)
         else:
             self.unit.timeout, self.unit.deadline = self._outer_timeout
+
+
+@functools.lru_cache(maxsize=4096)
+def _name_of(place: Place) -> str:
+    return f"{os.path.basename(place.file)}:{place.line}"
 
 
 def no_unit(why: str) -> NoUnitError:

@@ -22,7 +22,8 @@ log = logging.getLogger("unitofwork.unit")
 
 def has_pending_changes(tx: CoreTransaction) -> bool:
     """Whether a flush would send something."""
-    return bool(tx.new or tx.deleted or tx.dirty)
+    # As `dirty` counts them, which makes a set of them.
+    return bool(tx.identity_map.check_modified() or tx.new or tx.deleted)
 
 
 def needs_database(tx: CoreTransaction) -> bool:

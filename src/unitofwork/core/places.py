@@ -71,8 +71,9 @@ def place_of(frame: FrameType) -> Place:
 
 def actor() -> Actor:
     """Who runs this code: the task where an event loop runs, else the thread."""
-    if asyncio._get_running_loop() is not None:
-        task = asyncio.current_task()
+    loop = asyncio._get_running_loop()
+    if loop is not None:
+        task = asyncio.current_task(loop)
         if task is not None:
             return task
     return threading.current_thread()

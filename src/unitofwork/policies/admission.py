@@ -114,6 +114,14 @@ class PermitQueue(Generic[T]):
         self._in_use -= permits
         return self._advance()
 
+    def try_release(self, permits: int) -> bool:
+        """`release` where nobody is in line; False, and nothing given back, where somebody is."""
+        if self._line:
+            return False
+        self.check_release(permits)
+        self._in_use -= permits
+        return True
+
     def check_release(self, permits: int) -> None:
         """Raise the `ValueError` of `release`, if it would."""
         if _at_least_one("permits", permits) > self._in_use:
@@ -285,6 +293,10 @@ class Gatekeeper(Generic[T]):
         """Give `permits` back (`ValueError` for more than are in use)."""
         self._queue.check_release(permits)  # before the sweep, whose tickets an error would lose
         return self.sweep(now) + self._settled(now, self._queue.release(permits))
+
+    def try_leave(self, permits: int) -> bool:
+        """`leave` where nobody is in line, which concerns nobody else; False: nothing was done."""
+        return self._queue.try_release(permits)
 
     def expire(self, now: float, ticket: T) -> list[T]:
         """The deadline of `ticket` has passed; too late to matter if it is settled already."""
