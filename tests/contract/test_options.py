@@ -50,7 +50,10 @@ ON_POSTGRES: list[tuple[dict[str, Any], dict[str, str]]] = [
 
 
 async def show(tx: Any) -> dict[str, str]:
-    query = text("SELECT name, current_setting(name) FROM unnest(CAST(:names AS text[])) name")
+    # NULL for what the server does not have: transaction_timeout came with PostgreSQL 17.
+    query = text(
+        "SELECT name, current_setting(name, true) FROM unnest(CAST(:names AS text[])) name"
+    )
     return dict((await result(tx.execute(query, {"names": list(SETTINGS)}))).all())
 
 
@@ -95,7 +98,8 @@ async def test_the_timeout_bounds_the_server_too(postgres_face: Face) -> None:
     async with both(postgres_face.uow(timeout=30)) as tx:
         seen = await show(tx)
         assert 20_000 < _milliseconds(seen["statement_timeout"]) <= 30_000
-        assert 20_000 < _milliseconds(seen["transaction_timeout"]) <= 32_000
+        if postgres_face.aside("SHOW server_version_num") >= [("170000",)]:
+            assert 20_000 < _milliseconds(seen["transaction_timeout"]) <= 32_000
 
 
 READ_ONLY_SERVER = {"session_settings": {"default_transaction_read_only": "on"}}

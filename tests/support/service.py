@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import shutil
 import socket
@@ -22,7 +23,7 @@ class ServiceError(RuntimeError):
     """The program is not installed, or it won't start; the message has the end of its log."""
 
 
-class Service:
+class Service(abc.ABC):
     """Base of the rigs: it runs beside whatever the package started, and as an ordinary user.
 
     Its files sit in the workshop of the embedded PostgreSQL, whose watchdog ends it too when this
@@ -49,9 +50,9 @@ class Service:
     ) -> None:
         self.stop()
 
+    @abc.abstractmethod
     def command(self, program: str) -> list[str]:
         """What to run; writes the configuration into `self.directory` first."""
-        raise NotImplementedError
 
     @property
     def pid_file(self) -> Path:

@@ -125,10 +125,9 @@ async def test_warnings_do_not_stop_it(
 
 async def test_off_asks_nothing(make: Maker) -> None:
     """Not even whether the server is there."""
-    async with both(
-        make.from_url(f"postgresql+{make.driver}://127.0.0.1:1/x").lifespan(validate="off")
-    ):
-        pass
+    uow = make.from_url(f"postgresql+{make.driver}://127.0.0.1:1/x")
+    async with both(uow.lifespan(validate="off")) as started:
+        assert started is uow
 
 
 @pytest.mark.parametrize(

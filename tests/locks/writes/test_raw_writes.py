@@ -76,14 +76,16 @@ async def test_the_first_select_for_update_waits_as_usual(
     """Nothing is held yet, so the patience is the session's, not the detector's."""
     hold(holder)
 
-    async def lock() -> None:
+    async def lock() -> int:
         async with both(face.uow()) as tx:
-            await result(tx.execute(select(Room).where(Room.id == 2).with_for_update()))
+            found = await result(tx.scalars(select(Room.id).where(Room.id == 2).with_for_update()))
+            locked: int = found.one()
+        return locked
 
     child = face.start(lock)
     await face.pause(DETECTOR * 4)
     holder.rollback()
-    await face.join(child)
+    assert await face.join(child) == 2
 
 
 async def test_one_statement_more_and_only_once(face: PoolFace, sent: list[str]) -> None:
