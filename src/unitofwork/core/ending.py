@@ -11,6 +11,7 @@ from ..errors import CommitUnknownError
 from ..policies.outcome import after_failed_commit
 from ..types import Outcome
 from . import admission
+from .locks.other_side import tell_other_side
 from .settling import NOTHING_WRITTEN, settle
 from .soundness import unsound
 from .stopping import stop_query
@@ -179,6 +180,8 @@ def _return_connection(
 ) -> None:
     transaction = tx.get_transaction()
     try:
+        if connection is not None and tx.unit.deadlock is not None:
+            tell_other_side(tx.unit, connection)
         if not keep_session:
             Session.close(tx)
         elif transaction is not None:

@@ -88,6 +88,8 @@ class Unit:
         self.commit_was_sent = False
         #: By which the server knows the transaction, if the unit has learnt it before COMMIT.
         self.transaction_id: str | None = None
+        #: The error that made the unit the victim of a deadlock, until the other side is known.
+        self.deadlock: BaseException | None = None
         #: The first failed statement since the transaction was last known to be sound.
         self.failed_statement: Failure | None = None
         #: A joined block that failed; the unit must not commit the half of its work.
@@ -302,7 +304,7 @@ class Unit:
 
     def savepoint_rolled_back(self, savepoint: SessionTransaction) -> None:
         """ROLLBACK TO SAVEPOINT makes an aborted transaction sound again."""
-        self.failed_statement = None
+        self.failed_statement = self.deadlock = None
         self.tripwire_is_set = False  # settings go back with it too
         self.flushing = None
         mark = self.savepoints.pop(savepoint, None)

@@ -22,6 +22,8 @@ class Telling(NamedTuple):
 _NOTHING = Telling(None, None, None)
 #: while updating tuple (0,1) in relation "stat": in any language the pair and the quoted name.
 _TUPLE = re.compile(r"\(\d+,\d+\)")
+#: Process 17 waits for ShareLock on transaction 4711; also Prozess, processus, proceso.
+_PROCESS = re.compile(r"\bpro[cz]es\w*\s+(\d+)", re.IGNORECASE)
 _NAME = re.compile(r"[\"«„“「](.+?)[\"»“”」]")
 
 
@@ -37,6 +39,12 @@ def telling_of(error: BaseException) -> Telling:
         inner = step.orig if isinstance(step, exc.StatementError) else None
         step = inner or step.__cause__
     return _NOTHING
+
+
+def processes_in(error: BaseException) -> list[int]:
+    """The backends in a deadlock, each once, that of the victim first."""
+    detail = telling_of(error).detail or ""
+    return list(dict.fromkeys(int(number) for number in _PROCESS.findall(detail)))
 
 
 def place_of_wait(error: BaseException) -> str | None:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, exc, insert, select, text, update
 from tests.pool.pool_face import PoolFace, both, result
 
 from unitofwork import UnorderedWriteError
-from unitofwork.sql.waits import place_of_wait, telling_of
+from unitofwork.sql.waits import place_of_wait, processes_in, telling_of
 
 from .conftest import face_fixture
 from .model import House, Room, Word
@@ -186,9 +186,10 @@ async def test_strict_locks_refuse_it_before_it_is_sent(face: PoolFace, form: st
 
 
 async def test_a_deadlock_tells_both_sides(face: PoolFace) -> None:
-    """With a writer outside of units: what the server said, and what the unit held, in order."""
+    """A writer outside of units: what the server said, what the unit held, who the other is."""
     assert face.probe is not None
-    with psycopg.connect(face.probe.dsn) as outside:
+    with psycopg.connect(face.probe.dsn, application_name="billing") as outside:
+        number = outside.info.backend_pid
         outside.execute("SET deadlock_timeout = '20s'")
         outside.execute("UPDATE write_room SET size = 0 WHERE id = 2")
         thread = threading.Thread(
@@ -202,7 +203,10 @@ async def test_a_deadlock_tells_both_sides(face: PoolFace) -> None:
                 await result(tx.lock(Room, 2))
         thread.join(20)
         outside.rollback()
-    (note,) = caught.value.__notes__
+    note, other = caught.value.__notes__
+    assert f"process {number}: application 'billing'" in other
+    assert "UPDATE write_room SET size = 0 WHERE id = 1" in other
+    assert other.count("process") == 1
     assert "waits for ShareLock on transaction" in note
     assert "waited for a lock in: write_room" in note
     assert "write_room 1: NO_KEY_UPDATE, locked at " in note
@@ -220,7 +224,48 @@ async def test_the_table_of_a_foreign_keys_check_is_named(
     assert place_of_wait(caught.value) == "write_house"
 
 
+async def test_an_other_side_that_has_gone(face: PoolFace) -> None:
+    """Then its number is all that there is; and the connection is as good as new."""
+    uow = face.make(pool_size=1)
+    async with both(uow()) as tx:
+        own = await result(tx.scalar(text("SELECT pg_backend_pid()")))
+    error = FakeDeadlock(f"Process {own} waits for x; blocked by process 1.")
+    with pytest.raises(FakeDeadlock) as caught:
+        async with both(uow()) as tx:
+            await result(tx.execute(text("SELECT 1")))
+            tx.unit.deadlock = error
+            raise error
+    assert caught.value.__notes__ == [
+        "  The other side of the deadlock, as it was just after the rollback:\n    process 1: gone"
+    ]
+    async with both(uow()) as tx:
+        assert await result(tx.scalar(text("SELECT pg_backend_pid()"))) == own
+
+
+class FakeDeadlock(Exception):
+    """As psycopg tells it."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("deadlock detected")
+        self.diag = Diagnosis("40P01", detail)
+
+
+class Diagnosis(NamedTuple):
+    sqlstate: str
+    message_detail: str
+    message_hint: str | None = None
+    context: str | None = None
+
+
+def test_processes_in_any_language() -> None:
+    """The victim's first, each once."""
+    french = "Le processus 7 attend ShareLock sur transaction 12 ; bloqué par le processus 9."
+    german = "Prozess 9 wartet auf ShareLock-Sperre auf Transaktion 11; blockiert von Prozess 7."
+    assert processes_in(FakeDeadlock(f"{french}\n{german}")) == [7, 9]
+
+
 def test_errors_that_tell_nothing() -> None:
     """Neither drivers without details nor other errors are misread."""
     assert place_of_wait(ValueError("x")) is None
+    assert processes_in(ValueError("process 7")) == []
     assert str(telling_of(psycopg.OperationalError("x"))) == ""

@@ -102,6 +102,7 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
     state = unit.home.rules.sqlstate(error)
     if state == DEADLOCK_DETECTED:
         unit.home.lock_trouble["deadlock"] += 1
+        unit.deadlock = error
         error.add_note(_both_sides(unit, error))
     elif state == LOCK_NOT_AVAILABLE and _was_not_to_wait(unit, statement):
         unit.home.lock_trouble["uncovered"] += 1
@@ -136,5 +137,5 @@ def _both_sides(unit: Unit, error: BaseException) -> str:
         f"  It held, as far as it knows, in the order of locks:{listed or ' nothing'}{more}\n"
         f"  It wanted further:{wanted or ' nothing that is known'}\n"
         "  The other side waits for one of these, or is a writer outside of units; the server's "
-        "log has its statement."
+        "log has the statements of both."
     )
