@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
 from importlib import metadata
+
+from sqlalchemy.orm import sessionmaker
 
 from unitofwork.testing.postgres import EmbeddedPostgres
 
-from .harness import Series, in_tasks, interleave, ratio
-from .model import async_units
+from .harness import Series, in_tasks, in_threads, interleave, ratio
+from .model import async_units, sync_engine, sync_units
 from .peer_works import PEERS
 from .plots import Plot
 from .report import Section, table
-from .works import READ, TEN, WRITE, Works, async_works
+from .works import READ, TEN, WRITE, Works, async_works, sync_works
 
 PACKAGES = (
     *("asyncpg", "psycopg-pool", "advanced-alchemy", "context-async-sqlalchemy"),
-    *("oslo.db", "tortoise-orm", "piccolo"),
+    *("oslo.db", "tortoise-orm", "piccolo", "django"),
 )
 UNIT = "unit"
 WORKS = (READ, WRITE, TEN)
@@ -51,11 +54,36 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
             for work in WORKS:
                 blocks = {way: in_tasks(works[work], concurrency) for way, works in ways.items()}
                 found[work] = await interleave(blocks, 5 if quick else 30, concurrency)
-        _tell(section, concurrency, pool_size, found)
+        _tell(section, f"{concurrency} at once, pool of {pool_size}", f"peers-{concurrency}", found)
+    try:
+        found = await _in_a_thread(server, quick)
+    except ModuleNotFoundError:
+        missing.append("Django")
+    else:
+        _tell(section, "in a thread, psycopg", "peers-thread", found)
     section.text.insert(1, f"Installed: {', '.join(_versions())}.")
     if missing:
         section.text.insert(1, f"Left out, because not installed: {', '.join(missing)}.")
     return section
+
+
+async def _in_a_thread(server: EmbeddedPostgres, quick: bool) -> dict[str, dict[str, Series]]:
+    from .peer_django import works_of_django
+
+    with ExitStack() as stack:
+        url = server.url("psycopg")
+        engine = stack.enter_context(sync_engine(url))
+        ways = {
+            UNIT: sync_works(stack.enter_context(sync_units(url))),
+            "sessionmaker.begin()": sync_works(sessionmaker(engine, expire_on_commit=False).begin),
+            "Django": stack.enter_context(works_of_django(server)),
+        }
+        threads = stack.enter_context(ThreadPoolExecutor(1))
+        found = {}
+        for work in WORKS:
+            blocks = {way: in_threads(works[work], 1, threads) for way, works in ways.items()}
+            found[work] = await interleave(blocks, 5 if quick else 30)
+        return found
 
 
 def _versions() -> list[str]:
@@ -67,7 +95,7 @@ def _versions() -> list[str]:
 
 
 def _tell(
-    section: Section, concurrency: int, pool_size: int, found: Mapping[str, Mapping[str, Series]]
+    section: Section, title: str, file: str, found: Mapping[str, Mapping[str, Series]]
 ) -> None:
     rows = []
     bars: dict[str, list[tuple[float | str, float]]] = {}
@@ -76,7 +104,6 @@ def _tell(
         times = (f"{at[way].microseconds:.0f}" for at in found.values())
         rows.append([way, *ratios, *times])
         bars[way] = [(work, each.median) for work, each in zip(found, ratios, strict=True)]
-    title = f"{concurrency} at once, pool of {pool_size}"
     axes = "", "time / that of a unit"
-    plot = Plot(f"peers-{concurrency}", f"Peers: {title}", *axes, bars, bars=True)
+    plot = Plot(file, f"Peers: {title}", *axes, bars, bars=True)
     section.text += [f"### {title}", table(HEAD, rows), plot]
