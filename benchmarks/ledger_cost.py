@@ -25,17 +25,16 @@ LISTENERS = {
     "checkout": "_checked_out",
     "checkin": "_checked_in",
     "detach": "_gone",
-    "before_cursor_execute": "_statement_begins",
-    "after_cursor_execute": "_statement_ends",
     "handle_error": "_statement_failed",
 }
 
 
 def without_ledger(uow: AsyncUnitOfWork | UnitOfWork) -> None:
-    """Take the ledger's listeners off the engine, as if there were none."""
+    """Take the ledger's listeners off the engine, and with them all looks at statements."""
     engine: Engine = uow._home.engine
     for name, method in LISTENERS.items():
         event.remove(engine, name, getattr(uow._home.ledger, method))
+    _, engine.dialect.execution_ctx_cls = engine.dialect.execution_ctx_cls.__bases__
 
 
 def without_watch(uow: AsyncUnitOfWork | UnitOfWork) -> None:
