@@ -64,6 +64,9 @@ FOR = {
     Strength.UPDATE: {},
 }
 
+#: array_position() looks through the array for each row.
+FEW = 64
+
 #: Seconds; a request that must not wait gets them, because `FOR KEY SHARE NOWAIT` can wait for
 #: another transaction in heap_lock_updated_tuple_rec, and NOWAIT says nothing of table locks.
 GUARD = 0.005
@@ -152,6 +155,11 @@ def rows_parameters(
     return {f"k{number}_{column}": [key[column] for key in keys] for column in range(width)}
 
 
+def are_few(table: Table, keys: int) -> bool:
+    """Whether `load_statement` may take them as few."""
+    return keys <= FEW and len(key_columns(table)) == 1
+
+
 class Load(NamedTuple):
     """The parts of a statement that locks rows of one table and returns them."""
 
@@ -163,21 +171,27 @@ class Load(NamedTuple):
     facts: list[ColumnElement[Any]]
 
 
-def load_statement(table: Table, strength: Strength, wait: Wait, *, limited: bool) -> Load:
+def load_statement(
+    table: Table, strength: Strength, wait: Wait, *, limited: bool, few: bool
+) -> Load:
     """Lock rows of one table in the order of the arrays of step 0, and load them.
 
     `limited`: by a lock_timeout of their own, `Limits.during`; else by the present one, which
-    takes the server less time than to set it.
+    takes the server less time than to set it. `few`: at most `FEW` keys of one column, which the
+    server finds without a join; that counts where it has waited, and looks at each row again.
     """
     head = _head()
-    keys = _keys(0, table)
     row = table.alias("uow_row")
-    rows = (
-        select(*row.c, keys.c.place.label("uow_place"))
-        .select_from(keys.join(row, _same_key(0, table, row, keys)))
-        .order_by(keys.c.place)
-        .with_for_update(**_for(strength, wait), of=row)
-    )
+    if few:
+        (array,), (kind,), (column,) = _arrays(0, table), _types(table), key_columns(table)
+        key = row.c[column.key]
+        place: ColumnElement[Any] = func.array_position(array, cast(key, kind)).label("uow_place")
+        rows = select(*row.c, place).where(key == any_(array))
+    else:
+        keys = _keys(0, table)
+        place = keys.c.place.label("uow_place")
+        rows = select(*row.c, place).select_from(keys.join(row, _same_key(0, table, row, keys)))
+    rows = rows.order_by(place).with_for_update(**_for(strength, wait), of=row)
     was: ColumnElement[Any] = func.current_setting(_LOCK_TIMEOUT)
     if limited:
         gate = select(func.count(head.c.now)).select_from(head).scalar_subquery()

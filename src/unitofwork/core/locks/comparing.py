@@ -10,7 +10,14 @@ from sqlalchemy import Select, select, true
 from sqlalchemy.orm import Mapper
 
 from ...policies.locks.book import Strength, Wants
-from ...sql.row_locks import Step, Wait, load_statement, read_note, rows_parameters
+from ...sql.row_locks import (
+    Step,
+    Wait,
+    are_few,
+    load_statement,
+    read_note,
+    rows_parameters,
+)
 from ...types import StaleColumn
 from .. import places
 from ..reads import ReadRow, differences, names_of
@@ -44,7 +51,9 @@ def lock_and_compare(
     parameters = limits(unit, None).parameters()
     keys = [each.key for each in resources]
     parameters |= rows_parameters(0, Step(tables[0], strength), keys)
-    statement = _statement(mapper, names, strength, parameters["during"] is not None)
+    limited = parameters["during"] is not None
+    few = are_few(tables[0], len(resources))
+    statement = _statement(mapper, names, strength, limited, few)
     with locking(unit):
         rows = connection_of(tx).execute(statement, parameters).all()
     unit.book.touch(resources[0].rank)
@@ -61,10 +70,10 @@ def lock_and_compare(
 
 @functools.lru_cache(maxsize=256)
 def _statement(
-    mapper: Mapper[Any], names: tuple[str, ...], strength: Strength, limited: bool
+    mapper: Mapper[Any], names: tuple[str, ...], strength: Strength, limited: bool, few: bool
 ) -> Select[Any]:
     table = tables_of(mapper)[0]
-    locked, done, facts = load_statement(table, strength, Wait.BLOCK, limited=limited)
+    locked, done, facts = load_statement(table, strength, Wait.BLOCK, limited=limited, few=few)
     columns = [mapper.column_attrs[name].columns[0] for name in names]
     # A column of its own name each, for two attributes may have the same one.
     wanted = [locked.c[column.key].label(f"c{n}") for n, column in enumerate(columns)]

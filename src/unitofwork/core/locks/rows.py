@@ -21,6 +21,7 @@ from ...sql.row_locks import (
     Step,
     Wait,
     among_keys,
+    are_few,
     find_statement,
     has_other_spellings,
     load_statement,
@@ -304,7 +305,8 @@ def _lock_and_load(
     resources = sorted(wants)
     parameters = limits(unit, how.timeout).parameters()
     limited = parameters["during"] is not None
-    statement = _load_statement(mapper, how.strength, how.wait, limited)
+    few = are_few(table, len(resources))
+    statement = _load_statement(mapper, how.strength, how.wait, limited, few)
     parameters |= rows_parameters(0, Step(table, how.strength), [each.key for each in resources])
     with locking(unit):
         answer = tx.execute(statement, parameters, execution_options=_FRESH)
@@ -322,9 +324,10 @@ def _lock_and_load(
 
 @functools.lru_cache(maxsize=512)
 def _load_statement(
-    mapper: Mapper[Any], strength: Strength, wait: Wait, limited: bool
+    mapper: Mapper[Any], strength: Strength, wait: Wait, limited: bool, few: bool
 ) -> Select[Any]:
-    locked, done, facts = load_statement(tables_of(mapper)[0], strength, wait, limited=limited)
+    table = tables_of(mapper)[0]
+    locked, done, facts = load_statement(table, strength, wait, limited=limited, few=few)
     entity = aliased(mapper.class_, locked)
     rows = select(entity, *facts).select_from(done).join(entity, true())
     return rows.order_by(locked.c.uow_place)
