@@ -71,7 +71,7 @@ def place_in_tree(unit: Unit) -> Gate | None:
     if gate is None:
         return None
     wanted = unit.settings.connections or 1
-    capacity = capacity_of(unit.home.engine.pool)
+    capacity = capacity_of(unit.home.engine.pool) if wanted > 1 else None
     if capacity is not None and wanted > capacity:
         raise ConfigurationError(
             f"connections={wanted} can never be had: the pool has {capacity}.",

@@ -36,12 +36,12 @@ def lock_before(tx: CoreTransaction) -> None:
         also = declared(tx)
         if also:
             stronger(found.wants, also)
-            found.in_own_order = False
+            found.in_own_order = found.is_covered = False
         if suspects and not found.names:
             stale = lock_and_compare(tx, found.wants, suspects)
         # A wait that is in order may be long; after a lock query lock_timeout may be short.
         alone = found.in_own_order and not unit.waits_are_limited and not suspects
-        if not alone:
+        if not alone and not found.is_covered:
             lock_footprint(tx, found)
         unit.flushing = found
     if suspects:

@@ -45,6 +45,8 @@ class Footprint:
     names: dict[Resource, Strength]
     #: Left alone, the flush takes what is not held yet in the global order, above what is held.
     in_own_order: bool
+    #: It takes no lock that is not held.
+    is_covered: bool
 
 
 def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
@@ -55,7 +57,12 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
     """
     book = tx.unit.book
     survey = Survey(tx, tx.unit.home.tables, book, names)
-    nothing_else = not survey.lookups and not survey.is_unsure
+    nothing_else = (
+        not survey.lookups
+        and not survey.is_unsure
+        and all(book.covers(one, strength) for one, strength in survey.names.items())
+    )
+    missing = {one: how for one, how in survey.wants.items() if not book.covers(one, how)}
     return Footprint(
         wants=survey.wants,
         lookups=survey.lookups,
@@ -64,9 +71,8 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         writes=survey.writes,
         deletes=survey.deleted,
         names=survey.names,
-        in_own_order=nothing_else
-        and all(book.covers(one, strength) for one, strength in survey.names.items())
-        and in_own_order(book, survey.wants, survey.upgraded, survey.updated),
+        in_own_order=nothing_else and in_own_order(book, missing, survey.upgraded, survey.updated),
+        is_covered=nothing_else and not missing,
     )
 
 

@@ -15,20 +15,15 @@ from .shapes import shape_of
 
 def in_own_order(
     book: Book,
-    wants: Mapping[Resource, Strength],
+    missing: Mapping[Resource, Strength],
     more_than_once: Set[Resource],
     updated: Mapping[Resource, InstanceState[Any]],
 ) -> bool:
     """Whether SQLAlchemy's own order of statements provably is that of the locks not held yet.
 
-    `more_than_once`: what a flush locks in several steps, which may be an upgrade.
-    `updated`: of rows that one UPDATE is sent for, the object.
+    `missing`: those locks. `more_than_once`: what a flush locks in several steps, which may be an
+    upgrade. `updated`: of rows that one UPDATE is sent for, the object.
     """
-    missing = {
-        resource: strength
-        for resource, strength in wants.items()
-        if not book.covers(resource, strength)
-    }
     if not missing:
         return True
     if not more_than_once.isdisjoint(missing):
