@@ -13,7 +13,7 @@ from .stress import Stress
 #: Transactions by option: `UNITOFWORK_STRESS=1000000`.
 ASKED = int(os.environ.get("UNITOFWORK_STRESS", "0"))
 TRANSACTIONS = ASKED or 3_000
-SECONDS = 7 * 24 * 3600.0 if ASKED else 20.0
+SECONDS = 7 * 24 * 3600.0 if ASKED else 100.0
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
