@@ -16,6 +16,7 @@ TRANSACTIONS = ASKED or 3_000
 SECONDS = 7 * 24 * 3600.0 if ASKED else 100.0
 
 
+@pytest.mark.timeout(0 if ASKED else 300)
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
 async def test_random_units_never_wait_in_a_circle(stress_server: EmbeddedPostgres) -> None:
     """Flushes, bulk statements, upserts, cascades, savepoints and locks, 16 units at a time.
