@@ -17,7 +17,8 @@ from ..types import LockOptions, Outcome
 from .locks.acquire import acquire
 from .locks.again import lock_first
 from .locks.flush import lock_before, note_after
-from .locks.rows import How, lock_rows, lock_where, skipped
+from .locks.how import How
+from .locks.rows import lock_rows, lock_where, skipped
 from .locks.writing import execute_write
 from .room import is_full, wait_for_room
 from .savepoint import Savepoint

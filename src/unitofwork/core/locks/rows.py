@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, inspect, select, true, tuple_
@@ -28,9 +27,9 @@ from ...sql.row_locks import (
     read_note,
     rows_parameters,
 )
-from ...types import LockStrength
 from .. import places
 from .acquire import acquire, can_lock, connection_of, limit_waits, limits, locking, note, with_late
+from .how import How
 from .tables import tables_of
 
 if TYPE_CHECKING:
@@ -39,51 +38,6 @@ if TYPE_CHECKING:
 Key = tuple[Any, ...]
 #: Keys in one query where they can't be sent as an array.
 _CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """The options of a lock call, checked."""
-
-    strength: Strength
-    wait: Wait
-    #: Seconds that each lock may be waited for.
-    timeout: float | None
-
-    @classmethod
-    def of(
-        cls,
-        strength: LockStrength = "no_key_update",
-        nowait: bool = False,
-        skip_locked: bool = False,
-        timeout: float | None = None,
-    ) -> How:
-        """Raises `ConfigurationError`."""
-        if strength not in _STRENGTHS:
-            raise ConfigurationError(
-                f"strength={strength!r} is unknown.",
-                f"use one of {', '.join(map(repr, _STRENGTHS))}.",
-            )
-        if (nowait and skip_locked) or (timeout is not None and (nowait or skip_locked)):
-            raise ConfigurationError(
-                "nowait, skip_locked and timeout exclude each other.", "pass one of them."
-            )
-        number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-        if timeout is not None and not (number and timeout >= 0.001):
-            raise ConfigurationError(
-                f"timeout={timeout!r} is not a number of seconds from 0.001.",
-                "pass seconds; nowait=True does not wait at all.",
-            )
-        wait = Wait.NOWAIT if nowait else Wait.SKIP if skip_locked else Wait.BLOCK
-        return cls(_STRENGTHS[strength], wait, timeout)
-
-
-_STRENGTHS: Mapping[str, Strength] = {
-    "key_share": Strength.KEY_SHARE,
-    "share": Strength.SHARE,
-    "no_key_update": Strength.NO_KEY_UPDATE,
-    "update": Strength.UPDATE,
-}
 
 
 def lock_rows(
