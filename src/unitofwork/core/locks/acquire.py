@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, exc
@@ -18,8 +18,10 @@ from ...sql.row_locks import (
     Step,
     Wait,
     answer,
+    are_few,
     limit_statement,
     lock_statement,
+    read_note,
     rows_parameters,
 )
 from .. import places
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 #: SQLSTATE lock_not_available: of NOWAIT and of lock_timeout.
 LOCK_NOT_AVAILABLE = "55P03"
+Parameters = dict[str, Any]
 #: Seconds that a write may wait in a unit that can be run again, after its locks were taken:
 #: LOCKS rule R13. It never does where everything is covered.
 TRIPWIRE = 0.01
@@ -142,6 +145,35 @@ def take(
             unit.book.record(resources[at], step.strength, place)
     if refused:
         raise late_lock(unit, dict.fromkeys(refused, Strength.UPDATE))
+
+
+def take_and_load(
+    unit: Unit,
+    step: Step,
+    resources: Sequence[Resource],
+    send: Callable[[bool, bool, Parameters], Sequence[Any]],
+    during: float | None = None,
+) -> dict[tuple[Any, ...], Any]:
+    """Lock rows of one table, sorted, by a `load_statement`; what came beside its facts, by key.
+
+    `send(limited, few, parameters)` makes it and fetches its rows, facts last.
+    """
+    assert step.table is not None
+    parameters = limits(unit, during).parameters()
+    parameters |= rows_parameters(0, step, [each.key for each in resources])
+    few = are_few(step.table, len(resources))
+    with locking(unit):
+        rows = send(parameters["during"] is not None, few, parameters)
+    unit.book.touch(unit.home.tables.rank(step.table))
+    place = places.caller()
+    found: dict[tuple[Any, ...], Any] = {}
+    for *values, at, noted in rows:
+        if noted is not None:
+            note(unit, *read_note(noted))
+        resource = resources[at - 1]
+        unit.book.record(resource, step.strength, place)
+        found[resource.key] = values
+    return found
 
 
 def limits(unit: Unit, during: float | None) -> Limits:

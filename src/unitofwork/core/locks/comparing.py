@@ -10,18 +10,10 @@ from sqlalchemy import Select, select, true
 from sqlalchemy.orm import Mapper
 
 from ...policies.locks.book import Strength, Wants
-from ...sql.row_locks import (
-    Step,
-    Wait,
-    are_few,
-    load_statement,
-    read_note,
-    rows_parameters,
-)
+from ...sql.row_locks import Step, Wait, load_statement
 from ...types import StaleColumn
-from .. import places
 from ..reads import ReadRow, differences, names_of
-from .acquire import connection_of, limits, locking, note
+from .acquire import Parameters, connection_of, take_and_load
 from .tables import tables_of
 
 if TYPE_CHECKING:
@@ -48,23 +40,12 @@ def lock_and_compare(
         return None
     resources = list(plan.in_order)
     names = names_of(suspects)
-    parameters = limits(unit, None).parameters()
-    keys = [each.key for each in resources]
-    parameters |= rows_parameters(0, Step(tables[0], strength), keys)
-    limited = parameters["during"] is not None
-    few = are_few(tables[0], len(resources))
-    statement = _statement(mapper, names, strength, limited, few)
-    with locking(unit):
-        rows = connection_of(tx).execute(statement, parameters).all()
-    unit.book.touch(resources[0].rank)
-    place = places.caller()
-    now = {}
-    for *values, at, noted in rows:
-        if noted is not None:
-            note(unit, *read_note(noted))
-        resource = resources[at - 1]
-        unit.book.record(resource, strength, place)
-        now[resource.key] = values
+
+    def send(limited: bool, few: bool, parameters: Parameters) -> Sequence[Any]:
+        statement = _statement(mapper, names, strength, limited, few)
+        return connection_of(tx).execute(statement, parameters).all()
+
+    now = take_and_load(unit, Step(tables[0], strength), resources, send)
     return list(differences(mapper, suspects, names, now))
 
 

@@ -20,15 +20,22 @@ from ...sql.row_locks import (
     Step,
     Wait,
     among_keys,
-    are_few,
     find_statement,
     has_other_spellings,
     load_statement,
-    read_note,
     rows_parameters,
 )
 from .. import places
-from .acquire import acquire, can_lock, connection_of, limit_waits, limits, locking, note, with_late
+from .acquire import (
+    Parameters,
+    acquire,
+    can_lock,
+    connection_of,
+    limit_waits,
+    locking,
+    take_and_load,
+    with_late,
+)
 from .how import How
 from .tables import tables_of
 
@@ -255,25 +262,14 @@ def _in_one_query(
 def _lock_and_load(
     tx: CoreTransaction, mapper: Mapper[Any], wants: Iterable[Resource], how: How
 ) -> dict[Key, Any]:
-    unit, table = tx.unit, tables_of(mapper)[0]
-    resources = sorted(wants)
-    parameters = limits(unit, how.timeout).parameters()
-    limited = parameters["during"] is not None
-    few = are_few(table, len(resources))
-    statement = _load_statement(mapper, how.strength, how.wait, limited, few)
-    parameters |= rows_parameters(0, Step(table, how.strength), [each.key for each in resources])
-    with locking(unit):
+    def send(limited: bool, few: bool, parameters: Parameters) -> Sequence[Any]:
+        statement = _load_statement(mapper, how.strength, how.wait, limited, few)
         answer = tx.execute(statement, parameters, execution_options=_FRESH)
-        rows = (answer.unique() if _eager_targets(mapper) else answer).all()
-    unit.book.touch(unit.home.tables.rank(table))
-    place = places.caller()
-    found: dict[Key, Any] = {}
-    for instance, at, noted in rows:
-        if noted is not None:
-            note(unit, *read_note(noted))
-        unit.book.record(resources[at - 1], how.strength, place)
-        found[resources[at - 1].key] = instance
-    return found
+        return (answer.unique() if _eager_targets(mapper) else answer).all()
+
+    step = Step(tables_of(mapper)[0], how.strength)
+    found = take_and_load(tx.unit, step, sorted(wants), send, how.timeout)
+    return {key: instance for key, (instance,) in found.items()}
 
 
 @functools.lru_cache(maxsize=512)
