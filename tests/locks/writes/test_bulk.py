@@ -401,3 +401,22 @@ async def test_a_failure_is_the_databases_own(face: PoolFace) -> None:
     with pytest.raises(exc.IntegrityError):
         async with both(face.uow()) as tx:
             await result(tx.execute(update(Room).where(Room.size > 30).values(house_id=77)))
+
+
+async def test_an_applications_own_listener_comes_first(face: PoolFace) -> None:
+    """What it adds to a statement holds for the locks, too: no row of another tenant is locked."""
+
+    def restrict(state: Any) -> None:
+        if state.is_update:
+            state.statement = state.statement.where(Room.house_id == 1)
+
+    event.listen(Session, "do_orm_execute", restrict)
+    try:
+        async with both(face.uow()) as tx:
+            await result(tx.execute(update(Room).values(size=7)))
+            locked = {each.key[0] for each in tx.unit.book.held if each.rank.name == "write_room"}
+    finally:
+        event.remove(Session, "do_orm_execute", restrict)
+    own = {number for (number,) in face.aside("SELECT id FROM write_room WHERE house_id = 1")}
+    assert locked == own
+    assert {number for (number,) in face.aside("SELECT id FROM write_room WHERE size = 7")} == own
