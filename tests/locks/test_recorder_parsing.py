@@ -119,7 +119,7 @@ def test_the_lock_queries_of_units_are_read() -> None:
     assert locks(text) == ["~named locks (UPDATE)", "~a (KEY SHARE)"]
     text = str(lock_statement(steps, Wait.BLOCK).compile(dialect=postgresql.dialect()))
     assert locks(text) == ["named locks (UPDATE)", "a (KEY SHARE)"]
-    for few in (True, False):
-        how = Strength.NO_KEY_UPDATE, Wait.BLOCK
-        load = select(load_statement(a, *how, limited=True, few=few).locked)
+    for places in (2, 0):
+        step = Step(a, Strength.NO_KEY_UPDATE, places)
+        load = select(load_statement(step, Wait.BLOCK, limited=True).locked)
         assert locks(str(load.compile(dialect=postgresql.dialect()))) == ["a (NO KEY UPDATE)"]

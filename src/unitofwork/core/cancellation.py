@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import anyio
+
+from .eager import start_at_once
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     object, so that `asyncio.timeout`, task groups and anyio scopes recognise it as theirs. An
     error of the work then becomes its context.
     """
-    task = _start(work)
+    task = start_at_once(work)
     if task.done():
         return task.result()
     try:
@@ -45,11 +46,3 @@ async def _wait(task: asyncio.Task[Any]) -> None:
                 await asyncio.wait((task,))
             except asyncio.CancelledError:
                 continue
-
-
-def _start(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    loop = asyncio.get_running_loop()
-    if sys.version_info >= (3, 12):
-        # Runs up to the first wait at once: one turn of the loop less in each unit.
-        return asyncio.Task(work, loop=loop, eager_start=True)
-    return loop.create_task(work)

@@ -54,6 +54,19 @@ class Step(NamedTuple):
 
     table: Table | None
     strength: Strength
+    #: So many parameters stand for the keys, NULL where there are fewer; 0: an array stands for
+    #: any number of them.
+    places: int = 0
+
+
+def step_for(table: Table | None, strength: Strength, keys: int) -> Step:
+    """The step for so many keys.
+
+    Few keys are parameters of their own, 1, 2, 4, ... of them: of an array parameter the server
+    does not know the length, takes it for ten, and so plans the query anew each time that there
+    are fewer, which takes it longer than to run it (benchmarks/NOTES.md).
+    """
+    return Step(table, strength, 0 if keys > FEW else 1 << max(0, keys - 1).bit_length())
 
 
 #: For `Select.with_for_update`.
@@ -64,8 +77,9 @@ FOR = {
     Strength.UPDATE: {},
 }
 
-#: array_position() looks through the array for each row.
-FEW = 64
+#: Each number of parameters is a statement of its own; array_position() looks through all of them
+#: for each row.
+FEW = 32
 
 #: Seconds; a request that must not wait gets them, because `FOR KEY SHARE NOWAIT` can wait for
 #: another transaction in heap_lock_updated_tuple_rec, and NOWAIT says nothing of table locks.
@@ -124,10 +138,10 @@ _LOCK_TIMEOUT: ColumnElement[Any] = literal_column("'lock_timeout'")
 
 @functools.lru_cache(maxsize=512)
 def lock_statement(steps: tuple[Step, ...], wait: Wait) -> Select[Any]:
-    """One statement that takes all steps, one after the other, each in the order of its arrays.
+    """One statement that takes all steps, one after the other, each in the order of its keys.
 
     The order is forced by data flow: each step joins the count of all rows of the steps before
-    it, and a locking clause works above its ORDER BY. `rows_parameters` gives the arrays.
+    it, and a locking clause works above its ORDER BY. `rows_parameters` gives the keys.
     """
     head = _head()
     done = [select(func.count(head.c.now)).select_from(head).scalar_subquery()]
@@ -147,17 +161,17 @@ def lock_statement(steps: tuple[Step, ...], wait: Wait) -> Select[Any]:
     return select(everything)
 
 
-def rows_parameters(
-    number: int, step: Step, keys: Sequence[tuple[Any, ...]]
-) -> dict[str, list[Any]]:
-    """The arrays of step `number`: one per key column; of names one of 64-bit numbers."""
+def rows_parameters(number: int, step: Step, keys: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """The keys of step `number`, by column; names have one, of 64-bit numbers."""
     width = 1 if step.table is None else len(key_columns(step.table))
-    return {f"k{number}_{column}": [key[column] for key in keys] for column in range(width)}
-
-
-def are_few(table: Table, keys: int) -> bool:
-    """Whether `load_statement` may take them as few."""
-    return keys <= FEW and len(key_columns(table)) == 1
+    if not step.places:
+        return {f"k{number}_{column}": [key[column] for key in keys] for column in range(width)}
+    padded = [*keys, *[(None,) * width] * (step.places - len(keys))]
+    return {
+        f"k{number}_{column}_{place}": value
+        for place, key in enumerate(padded)
+        for column, value in enumerate(key)
+    }
 
 
 class Load(NamedTuple):
@@ -171,27 +185,27 @@ class Load(NamedTuple):
     facts: list[ColumnElement[Any]]
 
 
-def load_statement(
-    table: Table, strength: Strength, wait: Wait, *, limited: bool, few: bool
-) -> Load:
-    """Lock rows of one table in the order of the arrays of step 0, and load them.
+def load_statement(step: Step, wait: Wait, *, limited: bool) -> Load:
+    """Lock rows of one table in the order of the keys of step 0, and load them.
 
     `limited`: by a lock_timeout of their own, `Limits.during`; else by the present one, which
-    takes the server less time than to set it. `few`: at most `FEW` keys of one column, which the
-    server finds without a join; that counts where it has waited, and looks at each row again.
+    takes the server less time than to set it.
     """
+    table = step.table
+    assert table is not None
     head = _head()
     row = table.alias("uow_row")
-    if few:
-        (array,), (kind,), (column,) = _arrays(0, table), _types(table), key_columns(table)
+    if step.places and len(key_columns(table)) == 1:
+        # Without a join: that counts where the server has waited, and looks at each row again.
+        (array,), (kind,), (column,) = _arrays(0, step), _types(table), key_columns(table)
         key = row.c[column.key]
         place: ColumnElement[Any] = func.array_position(array, cast(key, kind)).label("uow_place")
         rows = select(*row.c, place).where(key == any_(array))
     else:
-        keys = _keys(0, table)
+        keys = _keys(0, step)
         place = keys.c.place.label("uow_place")
-        rows = select(*row.c, place).select_from(keys.join(row, _same_key(0, table, row, keys)))
-    rows = rows.order_by(place).with_for_update(**_for(strength, wait), of=row)
+        rows = select(*row.c, place).select_from(keys.join(row, _same_key(0, step, row, keys)))
+    rows = rows.order_by(place).with_for_update(**_for(step.strength, wait), of=row)
     was: ColumnElement[Any] = func.current_setting(_LOCK_TIMEOUT)
     if limited:
         gate = select(func.count(head.c.now)).select_from(head).scalar_subquery()
@@ -226,20 +240,22 @@ def limit_statement() -> Select[Any]:
 @functools.lru_cache(maxsize=512)
 def find_statement(table: Table) -> Select[Any]:
     """The places of keys, and the keys as they are stored; locks nothing."""
-    keys = _keys(0, table)
+    step = Step(table, Strength.KEY_SHARE)
+    keys = _keys(0, step)
     row = table.alias("uow_row")
     return (
         select(keys.c.place, *(row.c[column.key] for column in key_columns(table)))
-        .select_from(keys.join(row, _same_key(0, table, row, keys)))
+        .select_from(keys.join(row, _same_key(0, step, row, keys)))
         .order_by(keys.c.place)
     )
 
 
 def among_keys(table: Table, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
     """That a key, in `columns`, is one of those in the arrays of step 0."""
+    step = Step(table, Strength.KEY_SHARE)
     if len(columns) == 1:
-        return columns[0] == any_(_arrays(0, table)[0])
-    keys = _keys(0, table)
+        return columns[0] == any_(_arrays(0, step)[0])
+    keys = _keys(0, step)
     return tuple_(*columns).in_(select(*(keys.c[f"c{n}"] for n in range(len(columns)))))
 
 
@@ -297,16 +313,17 @@ def _milliseconds(setting: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _step(number: int, step: Step, wait: Wait, gate: ColumnElement[Any]) -> CTE:
-    keys = _keys(number, step.table)
+    keys = _keys(number, step)
     if step.table is None:
         take = func.pg_advisory_xact_lock if wait is Wait.BLOCK else func.pg_try_advisory_xact_lock
         got = cast(take(keys.c.c0), Text)
-        names = select(keys.c.place, got.label("note")).where(gate >= _ZERO).order_by(keys.c.place)
+        names = select(keys.c.place, got.label("note")).where(gate >= _ZERO, keys.c.c0.is_not(None))
+        names = names.order_by(keys.c.place)
         return names.cte(f"uow_l{number}").prefix_with("MATERIALIZED")
     row = step.table.alias(f"uow_t{number}")
     rows = (
         select(keys.c.place, cast(null(), Text).label("note"))
-        .select_from(keys.join(row, _same_key(number, step.table, row, keys)))
+        .select_from(keys.join(row, _same_key(number, step, row, keys)))
         .where(gate >= _ZERO)
         .order_by(keys.c.place)
         .with_for_update(**_for(step.strength, wait), of=row)
@@ -314,17 +331,26 @@ def _step(number: int, step: Step, wait: Wait, gate: ColumnElement[Any]) -> CTE:
     return rows.cte(f"uow_l{number}").prefix_with("MATERIALIZED")
 
 
-def _keys(number: int, table: Table | None) -> TableValuedAlias:
-    columns = [Column(f"c{column}", kind) for column, kind in enumerate(_types(table))]
-    arrays = _arrays(number, table)
+def _keys(number: int, step: Step) -> TableValuedAlias:
+    columns = [Column(f"c{column}", kind) for column, kind in enumerate(_types(step.table))]
+    arrays = _arrays(number, step)
     valued = func.unnest(*arrays).table_valued(*columns, with_ordinality="place")
     return valued.render_derived(name=f"uow_k{number}")
 
 
-def _arrays(number: int, table: Table | None) -> list[ColumnElement[Any]]:
+def _arrays(number: int, step: Step) -> list[ColumnElement[Any]]:
+    # Else each program would pay for the import of a dialect that it may not use.
+    from sqlalchemy.dialects.postgresql import array
+
+    def value(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+        return cast(bindparam(name, type_=kind), kind)
+
+    kinds = enumerate(_types(step.table))
+    if not step.places:
+        return [value(f"k{number}_{column}", ARRAY(kind)) for column, kind in kinds]
     return [
-        cast(bindparam(f"k{number}_{column}", type_=ARRAY(kind)), ARRAY(kind))
-        for column, kind in enumerate(_types(table))
+        array(value(f"k{number}_{column}_{place}", kind) for place in range(step.places))
+        for column, kind in kinds
     ]
 
 
@@ -343,13 +369,14 @@ def _element(kind: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def _same_key(
-    number: int, table: Table, row: FromClause, keys: TableValuedAlias
+    number: int, step: Step, row: FromClause, keys: TableValuedAlias
 ) -> ColumnElement[bool]:
-    columns = [row.c[column.key] for column in key_columns(table)]
+    assert step.table is not None
+    columns = [row.c[column.key] for column in key_columns(step.table)]
     same = [one == keys.c[f"c{place}"] for place, one in enumerate(columns)]
     # Says nothing new, but the planner does not know how many rows unnest() gives, and would read
     # the whole of a table of a thousand rows (benchmarks/NOTES.md).
-    among = [one == any_(array) for one, array in zip(columns, _arrays(number, table), strict=True)]
+    among = [one == any_(array) for one, array in zip(columns, _arrays(number, step), strict=True)]
     return and_(*same, *among)
 
 

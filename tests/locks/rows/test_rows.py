@@ -11,7 +11,7 @@ from tests.contract.face import Face, both, result
 
 from unitofwork import ConfigurationError, RowNotFoundError, UnsavedWorkError
 
-from .model import KEYS, Account, Base, Engineer, Entry, made
+from .model import KEYS, Account, Base, ByTwo, Engineer, Entry, made
 
 
 async def add(face: Face, *rows: Base) -> None:
@@ -84,6 +84,40 @@ async def test_ten_thousand_keys(face: Face, statements: list[str]) -> None:
         rows = await result(tx.lock_many(Account, range(10_000, 0, -1)))
         assert [row.id for row in rows] == list(range(10_000, 0, -1))
         assert len(statements) == 1
+
+
+PLANS = text(
+    "SELECT max(custom_plans), sum(generic_plans) FROM pg_prepared_statements "
+    "WHERE statement LIKE 'WITH uow_%'"
+)
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+@pytest.mark.parametrize("what", ["one table", "composite", "two tables"])
+async def test_few_keys_are_planned_once(face: Face, what: str, count: int) -> None:
+    """The server makes five plans for a prepared lock query, and then keeps a general one.
+
+    It would go on making one each time if a general plan, which is for any number of keys, looked
+    dearer to it; that takes it longer than the query.
+    """
+    face.aside("INSERT INTO lock_account SELECT n, '', 0 FROM generate_series(1, 10000) n")
+    face.aside("INSERT INTO lock_entry SELECT n, n FROM generate_series(1, 10000) n")
+    face.aside("INSERT INTO lock_by_two SELECT n, 'x', 0 FROM generate_series(1, 10000) n")
+    face.aside("ANALYZE lock_account, lock_entry, lock_by_two")
+    for start in range(1, 1001, 50):
+        keys = range(start, start + count)
+        async with both(face.uow()) as tx:
+            match what:
+                case "one table":
+                    await result(tx.lock_many(Account, keys))
+                case "composite":
+                    await result(tx.lock_many(ByTwo, [(key, "x") for key in keys]))
+                case _:
+                    await result(tx.lock_across({Account: keys, Entry: keys}))
+    async with both(face.uow()) as tx:
+        made, kept = (await result(tx.execute(PLANS))).one()
+    assert made <= 5
+    assert kept >= 10
 
 
 async def test_what_is_missing_is_listed(face: Face) -> None:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, exc
+from sqlalchemy import Connection, Table, exc
 from sqlalchemy.orm import Session
 
 from ...errors import ConfigurationError, LateLockError
@@ -18,11 +18,11 @@ from ...sql.row_locks import (
     Step,
     Wait,
     answer,
-    are_few,
     limit_statement,
     lock_statement,
     read_note,
     rows_parameters,
+    step_for,
 )
 from .. import places
 from .around import refuse_own_rows
@@ -121,7 +121,8 @@ def take(
     parameters: dict[str, Any] = limits(unit, during).parameters()
     for number, ((rank, strength), run) in enumerate(runs):
         resources = [resource for resource, _ in run]
-        step = Step(None if rank is None else tables.table_of(resources[0]), strength)
+        table = None if rank is None else tables.table_of(resources[0])
+        step = step_for(table, strength, len(resources))
         keys = [each.order if rank is None else each.key for each in resources]
         parameters |= rows_parameters(number, step, keys)
         steps.append(step)
@@ -149,29 +150,29 @@ def take(
 
 def take_and_load(
     unit: Unit,
-    step: Step,
+    table: Table,
+    strength: Strength,
     resources: Sequence[Resource],
-    send: Callable[[bool, bool, Parameters], Sequence[Any]],
+    send: Callable[[Step, bool, Parameters], Sequence[Any]],
     during: float | None = None,
 ) -> dict[tuple[Any, ...], Any]:
     """Lock rows of one table, sorted, by a `load_statement`; what came beside its facts, by key.
 
-    `send(limited, few, parameters)` makes it and fetches its rows, facts last.
+    `send(step, limited, parameters)` makes it and fetches its rows, facts last.
     """
-    assert step.table is not None
+    step = step_for(table, strength, len(resources))
     parameters = limits(unit, during).parameters()
     parameters |= rows_parameters(0, step, [each.key for each in resources])
-    few = are_few(step.table, len(resources))
     with locking(unit):
-        rows = send(parameters["during"] is not None, few, parameters)
-    unit.book.touch(unit.home.tables.rank(step.table))
+        rows = send(step, parameters["during"] is not None, parameters)
+    unit.book.touch(resources[0].rank)
     place = places.caller()
     found: dict[tuple[Any, ...], Any] = {}
     for *values, at, noted in rows:
         if noted is not None:
             note(unit, *read_note(noted))
         resource = resources[at - 1]
-        unit.book.record(resource, step.strength, place)
+        unit.book.record(resource, strength, place)
         found[resource.key] = values
     return found
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Select, select, true
 from sqlalchemy.orm import Mapper
 
-from ...policies.locks.book import Strength, Wants
+from ...policies.locks.book import Wants
 from ...sql.row_locks import Step, Wait, load_statement
 from ...types import StaleColumn
 from ..reads import ReadRow, differences, names_of
@@ -41,20 +41,19 @@ def lock_and_compare(
     resources = list(plan.in_order)
     names = names_of(suspects)
 
-    def send(limited: bool, few: bool, parameters: Parameters) -> Sequence[Any]:
-        statement = _statement(mapper, names, strength, limited, few)
+    def send(step: Step, limited: bool, parameters: Parameters) -> Sequence[Any]:
+        statement = _statement(mapper, names, step, limited)
         return connection_of(tx).execute(statement, parameters).all()
 
-    now = take_and_load(unit, Step(tables[0], strength), resources, send)
+    now = take_and_load(unit, tables[0], strength, resources, send)
     return list(differences(mapper, suspects, names, now))
 
 
 @functools.lru_cache(maxsize=256)
 def _statement(
-    mapper: Mapper[Any], names: tuple[str, ...], strength: Strength, limited: bool, few: bool
+    mapper: Mapper[Any], names: tuple[str, ...], step: Step, limited: bool
 ) -> Select[Any]:
-    table = tables_of(mapper)[0]
-    locked, done, facts = load_statement(table, strength, Wait.BLOCK, limited=limited, few=few)
+    locked, done, facts = load_statement(step, Wait.BLOCK, limited=limited)
     columns = [mapper.column_attrs[name].columns[0] for name in names]
     # A column of its own name each, for two attributes may have the same one.
     wanted = [locked.c[column.key].label(f"c{n}") for n, column in enumerate(columns)]

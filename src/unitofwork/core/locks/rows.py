@@ -262,22 +262,19 @@ def _in_one_query(
 def _lock_and_load(
     tx: CoreTransaction, mapper: Mapper[Any], wants: Iterable[Resource], how: How
 ) -> dict[Key, Any]:
-    def send(limited: bool, few: bool, parameters: Parameters) -> Sequence[Any]:
-        statement = _load_statement(mapper, how.strength, how.wait, limited, few)
+    def send(step: Step, limited: bool, parameters: Parameters) -> Sequence[Any]:
+        statement = _load_statement(mapper, step, how.wait, limited)
         answer = tx.execute(statement, parameters, execution_options=_FRESH)
         return (answer.unique() if _eager_targets(mapper) else answer).all()
 
-    step = Step(tables_of(mapper)[0], how.strength)
-    found = take_and_load(tx.unit, step, sorted(wants), send, how.timeout)
+    (table,) = tables_of(mapper)
+    found = take_and_load(tx.unit, table, how.strength, sorted(wants), send, how.timeout)
     return {key: instance for key, (instance,) in found.items()}
 
 
 @functools.lru_cache(maxsize=512)
-def _load_statement(
-    mapper: Mapper[Any], strength: Strength, wait: Wait, limited: bool, few: bool
-) -> Select[Any]:
-    table = tables_of(mapper)[0]
-    locked, done, facts = load_statement(table, strength, wait, limited=limited, few=few)
+def _load_statement(mapper: Mapper[Any], step: Step, wait: Wait, limited: bool) -> Select[Any]:
+    locked, done, facts = load_statement(step, wait, limited=limited)
     entity = aliased(mapper.class_, locked)
     rows = select(entity, *facts).select_from(done).join(entity, true())
     return rows.order_by(locked.c.uow_place)
