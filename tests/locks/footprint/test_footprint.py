@@ -376,3 +376,15 @@ def test_the_footprint_is_what_the_server_shows(tx: Flushes, program: Flush) -> 
     other one is."""
     program(tx)
     tx.checked_flush()
+
+
+SHORT = [update, nothing_changed, joined_inheritance]
+
+
+@pytest.mark.parametrize("program", FLUSHES, ids=lambda program: program.__name__)
+def test_flushes_of_locked_rows_are_seen_to_be_covered(tx: Flushes, program: Flush) -> None:
+    """Those of plain columns at once; whatever concerns another row is looked at more closely."""
+    program(tx)
+    tx.short_ways = 0
+    tx.foresee()
+    assert (tx.short_ways > 0) == (program in SHORT)

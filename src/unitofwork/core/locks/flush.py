@@ -12,6 +12,7 @@ from ..reads import ReadRow, compare, read_row, stale_read
 from .acquire import acquire, connection_of, locking
 from .again import locks_first
 from .comparing import lock_and_compare
+from .covered import rows_covered
 from .declared import declared
 from .footprint import Footprint, closure, footprint, rows_of
 from .tables import tables_of
@@ -32,18 +33,22 @@ def lock_before(tx: CoreTransaction) -> None:
         # The first statement does it: what the flush may wait for is decided after it.
         connection_of(tx)
     if unit.home.rules.locks_rows:
-        found = footprint(tx, names=unit.home.locking.unique_names)
-        also = declared(tx)
-        if also:
-            stronger(found.wants, also)
-            found.in_own_order = found.is_covered = False
-        if suspects and not found.names:
-            stale = lock_and_compare(tx, found.wants, suspects)
-        # A wait that is in order may be long; after a lock query lock_timeout may be short.
-        alone = found.in_own_order and not unit.waits_are_limited and not suspects
-        if not alone and not found.is_covered:
-            lock_footprint(tx, found)
-        unit.flushing = found
+        covered = rows_covered(tx)
+        if covered is not None:
+            unit.flushing = Footprint(covered)
+        else:
+            found = footprint(tx, names=unit.home.locking.unique_names)
+            also = declared(tx)
+            if also:
+                stronger(found.wants, also)
+                found.in_own_order = found.is_covered = False
+            if suspects and not found.names:
+                stale = lock_and_compare(tx, found.wants, suspects)
+            # A wait that is in order may be long; after a lock query lock_timeout may be short.
+            alone = found.in_own_order and not unit.waits_are_limited and not suspects
+            if not alone and not found.is_covered:
+                lock_footprint(tx, found)
+            unit.flushing = found
     if suspects:
         if stale is None:
             stale = compare(tx, suspects)

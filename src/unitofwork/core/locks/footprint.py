@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, Select, select
@@ -30,23 +30,23 @@ MOST_COLUMNS = 1_000
 class Footprint:
     """What one flush will lock."""
 
-    #: Rows known by their primary key, until they are locked by a query.
-    wants: dict[Resource, Strength]
-    #: Rows that only a query can find: parents by a unique column, children of a cascade.
-    lookups: list[Lookup]
-    #: Rows inserted under a key that is known now.
-    inserts: list[Resource]
-    #: Inserted objects whose key the flush will tell; `rows_of` names their rows then.
-    new_objects: list[object]
     #: Rows updated or deleted.
     writes: list[Resource]
-    deletes: set[Resource]
+    #: Rows known by their primary key, until they are locked by a query.
+    wants: dict[Resource, Strength] = field(default_factory=dict)
+    #: Rows that only a query can find: parents by a unique column, children of a cascade.
+    lookups: list[Lookup] = field(default_factory=list)
+    #: Rows inserted under a key that is known now.
+    inserts: list[Resource] = field(default_factory=list)
+    #: Inserted objects whose key the flush will tell; `rows_of` names their rows then.
+    new_objects: list[object] = field(default_factory=list)
+    deletes: set[Resource] = field(default_factory=set)
     #: With `names`: client-given keys, unique values (new and old), association pairs.
-    names: dict[Resource, Strength]
+    names: dict[Resource, Strength] = field(default_factory=dict)
     #: Left alone, the flush takes what is not held yet in the global order, above what is held.
-    in_own_order: bool
+    in_own_order: bool = True
     #: It takes no lock that is not held.
-    is_covered: bool
+    is_covered: bool = True
 
 
 def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:

@@ -25,7 +25,7 @@ class Intent(NamedTuple):
 def intent_of(session: Session) -> Intent:
     """What the next flush of a session will do."""
     changed = [instance_state(one) for one in session.dirty]
-    if not session.new and not session.deleted and all(map(_has_plain_changes, changed)):
+    if not session.new and not session.deleted and all(map(has_plain_changes, changed)):
         return Intent(changed, [], None)
     plan = _rehearse(session)
     saved: list[State] = []
@@ -36,7 +36,7 @@ def intent_of(session: Session) -> Intent:
     return Intent(saved, deleted, plan)
 
 
-def _has_plain_changes(state: State) -> bool:
+def has_plain_changes(state: State) -> bool:
     """Whether all that was set are columns that no other object's row follows."""
     mapper = state.mapper
     return (

@@ -54,6 +54,8 @@ class Shape:
     locking: frozenset[str]
     #: The attributes of the other columns: a change of these alone concerns no other object's row.
     plain: frozenset[str]
+    #: Those of them that are no part of a foreign key either.
+    unlinked: frozenset[str]
     #: The identity of its objects sorts in Python as in the order of locks, and nothing but that
     #: sets the order of their UPDATEs.
     sorts_by_key: bool
@@ -72,6 +74,8 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
     manager = mapper.class_manager
     equal = {key: manager[key].impl.is_equal for part in parts for key in part.columns}
     locking = frozenset[str]().union(*(part.locking for part in parts))
+    plain = frozenset(equal) - locking
+    referring = {one for part in parts for _, attributes in part.outgoing for one in attributes}
     return Shape(
         mapper=mapper,
         parts=parts,
@@ -79,7 +83,8 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
         equal=equal,
         relationships=relationships,
         locking=locking,
-        plain=frozenset(equal) - locking,
+        plain=plain,
+        unlinked=plain - referring,
         sorts_by_key=(
             len(mapper.base_mapper.self_and_descendants) == len(parts) == 1
             and mapper.batch

@@ -156,15 +156,8 @@ class Survey(Found):
 
     def _changed(self, state: State, shape: Shape, copied: dict[str, Any] | None) -> set[str]:
         """The columns for which the flush will send a value, as the flush itself finds them."""
-        changed = set()
+        changed = changed_attributes(state)
         values = state.dict
-        for attribute, before in state.committed_state.items():
-            equal = shape.equal.get(attribute)
-            if equal is None:
-                continue
-            value = values.get(attribute)
-            if is_expression(value) or equal(value, before) is not True:
-                changed.add(attribute)
         for attribute in copied or ():
             value = self._relations.value(state, attribute)
             before = state.committed_state.get(
@@ -274,6 +267,20 @@ class Survey(Found):
             Unknown.UNLOADED if one is None else self._relations.value(state, one)
             for one in attributes
         )
+
+
+def changed_attributes(state: State) -> set[str]:
+    """The attributes of columns that were set to something else."""
+    changed = set()
+    equals = shape_of(state.mapper).equal
+    for attribute, before in state.committed_state.items():
+        equal = equals.get(attribute)
+        if equal is None:
+            continue
+        value = state.dict.get(attribute)
+        if is_expression(value) or equal(value, before) is not True:
+            changed.add(attribute)
+    return changed
 
 
 def stored(state: State, attributes: Attributes) -> Values | None:
