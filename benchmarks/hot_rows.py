@@ -25,7 +25,7 @@ from .plots import Plot
 from .report import Section, table
 from .transfers import LATE, LOCK_MANY, NAIVE, SORTED, Tally, Way, by_hand, in_units, raw
 
-ACCOUNTS, TASKS = (2, 8, 100, 1000), (8, 64)
+ACCOUNTS, TASKS = (2, 8, 100, 1000), (8, 16, 64)
 #: Seconds of each block that are not counted.
 WARM_UP = 0.3
 #: Accounts from this one on belong to one task each, to connect with before the clock runs.
@@ -63,7 +63,7 @@ class Found:
 
 
 async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
-    """Few to many accounts, 8 and 64 tasks."""
+    """Few to many accounts, 8 to 64 tasks."""
     section = Section("Hot rows")
     section.text += [
         f"{__doc__} Each task makes one transfer after the other between two accounts that are "
@@ -140,7 +140,7 @@ async def _block(way: Way, found: Found, accounts: int, tasks: int, seconds: flo
                 done.append(time.perf_counter() - under_way[number])
             del under_way[number]
 
-    before = way.tally.restarts, way.tally.deadlocks, way.tally.given_up
+    before = way.tally()
     workers = [asyncio.create_task(worker(number)) for number in range(tasks)]
     await asyncio.wait_for(connected.wait(), TO_CONNECT)
     await asyncio.sleep(WARM_UP)
@@ -152,9 +152,10 @@ async def _block(way: Way, found: Found, accounts: int, tasks: int, seconds: flo
     await _end(workers)
     found.commits += commits
     found.rates.append(max(commits, 1) / (ended - began))
-    found.tally.restarts += way.tally.restarts - before[0]
-    found.tally.deadlocks += way.tally.deadlocks - before[1]
-    found.tally.given_up += way.tally.given_up - before[2]
+    after = way.tally()
+    found.tally.restarts += after.restarts - before.restarts
+    found.tally.deadlocks += after.deadlocks - before.deadlocks
+    found.tally.given_up += after.given_up - before.given_up
 
 
 async def _end(workers: Iterable[asyncio.Task[None]]) -> None:

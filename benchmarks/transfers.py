@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import exc, select
@@ -38,9 +38,19 @@ class Tally:
 class Way:
     """One way to write it, and its tally."""
 
-    def __init__(self, write: Callable[[Tally], Transfer]) -> None:
-        self.tally = Tally()
-        self.transfer = write(self.tally)
+    def __init__(
+        self, write: Callable[[Tally], Transfer], deadlocks: Callable[[], int] | None = None
+    ) -> None:
+        self._tally = Tally()
+        #: Where they are counted already.
+        self._deadlocks = deadlocks
+        self.transfer = write(self._tally)
+
+    def tally(self) -> Tally:
+        """The tally so far."""
+        if self._deadlocks is not None:
+            self._tally.deadlocks = self._deadlocks()
+        return replace(self._tally)
 
 
 def in_units(uow: AsyncUnitOfWork) -> dict[str, Way]:
@@ -57,7 +67,7 @@ def in_units(uow: AsyncUnitOfWork) -> dict[str, Way]:
         return await tx.lock(Account, source), await tx.lock(Account, target)
 
     def written(lock: Callable[..., Awaitable[tuple[Account, Account]]]) -> Way:
-        return Way(lambda tally: _unit(uow, lock, tally))
+        return Way(lambda tally: _unit(uow, lock, tally), lambda: uow.stats().deadlocks)
 
     return {LOCK_MANY: written(both), LATE: written(late)}
 
@@ -74,8 +84,6 @@ def _unit(uow: AsyncUnitOfWork, lock: Callable[..., Any], tally: Tally) -> Trans
         except RetriesExceededError:
             tally.given_up += 1
             raise
-        finally:
-            tally.deadlocks = uow.stats().deadlocks  # of this way alone, which has its own
 
     return transfer
 
