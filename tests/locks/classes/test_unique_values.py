@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from tests.locks.steering import Body, Party, Stage
@@ -129,6 +130,49 @@ async def test_22_a_value_that_is_given_up(stage: Stage) -> None:
     assert ended.attempts == [1, 1]
     found = stage.probe.execute("SELECT slug, v FROM class_parent WHERE id < 3 ORDER BY id")
     assert found == [("x", 0), ("a", 1)]
+
+
+NO_CHILDREN = "TRUNCATE class_child CASCADE;"
+SET: dict[str, Callable[[int, str | None], tuple[Any, ...]]] = {
+    "update": lambda key, slug: (update(Parent).where(Parent.id == key).values(slug=slug),),
+    "update in core": lambda key, slug: (
+        update(Parent.__table__).where(Parent.__table__.c.id == key),
+        {"slug": slug},
+    ),
+    "computed": lambda key, slug: (
+        update(Parent).where(Parent.id == key).values(slug=func.coalesce(null(), slug)),
+    ),
+    "by key": lambda key, slug: (update(Parent), [{"id": key, "slug": slug}]),
+    "delete": lambda key, slug: (
+        (delete(Parent).where(Parent.id == key),)
+        if slug == "x"
+        else (update(Parent).where(Parent.id == key).values(slug=slug),)
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SET)
+async def test_22_a_value_that_a_statement_gives_up(stage: Stage, how: str) -> None:
+    """What bulk statements give up and take is named as well."""
+
+    def gives_up(tx: Any, party: Party) -> None:
+        tx.execute(*SET[how](1, "x"))
+        party.meet()
+        party.when_other_waits()
+        tx.execute(update(Parent).where(Parent.id == 2).values(v=Parent.v + 1))
+
+    def claims(tx: Any, party: Party) -> None:
+        party.meet()
+        tx.execute(*SET[how](2, "a"))
+
+    stage.probe.execute(NO_CHILDREN)
+    (await stage.plain(gives_up, claims)).check_deadlock()
+    stage.probe.execute(RESET + NO_CHILDREN)
+    ended = await stage.units(gives_up, claims, of_uow=NAMES)
+    ended.check_well()
+    assert ended.attempts == [1, 1]
+    found = stage.probe.execute("SELECT slug, v FROM class_parent WHERE id < 3 ORDER BY id")
+    assert found[-1] == ("a", 1)
 
 
 async def test_22_a_value_whose_row_is_written(stage: Stage) -> None:

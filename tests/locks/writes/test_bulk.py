@@ -40,6 +40,8 @@ FORMS: dict[str, Callable[[], Any]] = {
     "by a predicate": lambda: update(Room).where(Room.size > 30).values(size=Room.size + 1),
     "all rows": lambda: update(Room).values(size=7),
     "in core": lambda: update(rooms).where(rooms.c.size > 30).values(size=7),
+    "in core, by an attribute": lambda: update(rooms).where(Room.size > 30).values(size=7),
+    "delete in core, by an attribute": lambda: delete(lamps).where(Lamp.id > 5),
     "one key": lambda: update(Room).where(Room.id == 3).values(size=7),
     "one key, in core": lambda: (
         update(rooms).where(bindparam("key", 3) == rooms.c.id).values(size=7)

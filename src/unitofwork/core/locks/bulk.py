@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,9 @@ from .ordered import (
     run,
     waits_alone,
 )
-from .schema import Link, links_from
+from .schema import Columns, Link, links_from
 from .tables import Tables, key_columns
+from .unique import Claims
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -59,6 +61,9 @@ class _Change:
         self._tables_met = {target.table}
         effect = Effect.DELETED if isinstance(statement, Delete) else Effect.CHANGED
         self._lookup = lookup_of(target.table, effect, self._sets or ())
+        self._claims = Claims(tx)
+        changed = self._sets if isinstance(statement, Update) else None
+        self._unique = self._claims.concern(target.table, changed)
 
     def execute(self) -> Result[Any] | None:
         if self._sets is None:
@@ -67,15 +72,16 @@ class _Change:
         found = Found()
         if keys is None and locks_itself(self._statement.whereclause):
             return None
-        if keys is None or self._depends_on_rows(keys):
+        if keys is None or self._unique or self._depends_on_rows(keys):
             rows = self._read(found)
+            self._claims.lock(found)
             whole = False
         else:
             rows = [self._row(key) for key in keys.values]
             for resource in rows:
                 found.want(resource, self._lookup.strength)
             for link in self._links_set():
-                check_parent(self._tables, link, self._set_values(link, {}), found)
+                check_parent(self._tables, link, self._will_be(link.columns, {}), found)
             whole = True
         if whole and len(found.wants) == 1 and waits_alone(self._tx.unit, found):
             result = self._run(self._statement)
@@ -109,22 +115,23 @@ class _Change:
         """Whether what is to be locked follows from what is in the rows."""
         if depends_on_rows(self._lookup):
             return True
-        if any(COMPUTED in self._set_values(link, {}) for link in self._links_set()):
+        if any(COMPUTED in self._will_be(link.columns, {}) for link in self._links_set()):
             return True
         return is_checked_again(self._tx.unit, self._lookup, map(self._row, keys.values))
 
     def _read(self, found: Found) -> list[Resource]:
         """Read the rows that WHERE finds now, and what they refer to."""
-        # What SET computes for a foreign key is computed here too.
+        # What SET computes for a foreign key, or a unique one, is computed here too.
+        referring = [link.columns for link in self._links_set()]
         expressions = {
             column: value
-            for link in self._links_set()
-            for column in link.columns
+            for column in itertools.chain(*referring, *self._unique)
             if (value := (self._sets or {}).get(column)) is not None
             and value is not COMPUTED
             and value_of(value, self._parameters) is COMPUTED
         }
-        own = self._lookup._selected()
+        keys = self._lookup._selected()
+        own = list(dict.fromkeys(itertools.chain(keys, *self._unique)))
         statement = select(
             *(self._target.source.c[column.key] for column in own),
             *(value.label(f"uow_{at}") for at, value in enumerate(expressions.values())),
@@ -139,15 +146,19 @@ class _Change:
             statement = statement.options(*criteria)
         with locking(self._tx.unit):
             rows = connection_of(self._tx).execute(statement, self._parameters).all()
-        answers: list[Any] = [row[: len(own)] for row in rows]
+        answers: list[Any] = [row[: len(keys)] for row in rows]
         more = self._lookup.found(self._tx, dict.fromkeys(answers))
         stronger(found.wants, more.wants)
         found.lookups += more.lookups
         for row in rows:
-            values = dict(zip(own, row, strict=False))
-            values |= dict(zip(expressions, row[len(own) :], strict=True))
+            before = dict(zip(own, row, strict=False))
+            values = before | dict(zip(expressions, row[len(own) :], strict=True))
             for link in self._links_set():
-                check_parent(self._tables, link, self._set_values(link, values), found)
+                check_parent(self._tables, link, self._will_be(link.columns, values), found)
+            self._claims.give_up(self._target.table, self._unique, before)
+            for unique in self._unique if self._sets else ():
+                after = dict(zip(unique, self._will_be(unique, values), strict=True))
+                self._claims.take(self._target.table, [unique], after)
         return list(dict.fromkeys(more.writes))
 
     def _links_set(self) -> list[Link]:
@@ -156,10 +167,10 @@ class _Change:
             one for one in links_from(self._target.table) if not sets.keys().isdisjoint(one.columns)
         ]
 
-    def _set_values(self, link: Link, row: Mapping[Column[Any], Any]) -> tuple[Any, ...]:
-        """What a foreign key will be; `row`: what it is, and what was computed."""
+    def _will_be(self, columns: Columns, row: Mapping[Column[Any], Any]) -> tuple[Any, ...]:
+        """What columns will be; `row`: what they are, or what was computed for them."""
         values = []
-        for column in link.columns:
+        for column in columns:
             if self._sets and column in self._sets:
                 value = value_of(self._sets[column], self._parameters)
                 if value is COMPUTED:

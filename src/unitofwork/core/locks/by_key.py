@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Delete, Result, Update
+from sqlalchemy import Column, Delete, Result, Update, select
 from sqlalchemy.orm import ORMExecuteState
 
+from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
-from ...sql.row_locks import has_other_spellings
+from ...sql.row_locks import Step, among_keys, has_other_spellings, rows_parameters
+from .acquire import connection_of, locking
 from .dml import COMPUTED, Parameters, Target, assigned, keys_in, value_of
 from .lookups import Effect, Found, check_parent, lookups_of
 from .ordered import (
@@ -23,6 +26,7 @@ from .ordered import (
 )
 from .schema import links_from
 from .tables import key_columns, tables_of
+from .unique import Claims
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -38,7 +42,7 @@ def execute_by_key(
     if is_mapped and target.mapper is not None:
         tables = tables_of(target.mapper)
         parts = [Target(table, table, target.entity, target.mapper) for table in tables]
-    found = Found()
+    found, claims = Found(), Claims(tx)
     written: list[list[Resource]] = []
     order: list[Resource] = []
     for part in parts:
@@ -49,7 +53,9 @@ def execute_by_key(
         order = order or rows
         if columns or isinstance(statement, Delete):
             _want(tx, part, statement, sets, rows, columns, found)
+            _claim(tx, part, statement, sets, rows, columns, claims)
             written.append(rows)
+    claims.lock(found)
     state.parameters = [sets[place] for place in sorted(range(len(sets)), key=order.__getitem__)]
     # Sorted, they wait in order by themselves; what is not there is an error of a plain update.
     met = {part.table for part in parts}
@@ -119,13 +125,51 @@ def _want(
     links = [link for link in links_from(table) if not columns.keys().isdisjoint(link.columns)]
     for one, resource in zip(sets, rows, strict=True):
         found.want(resource, lookup.strength)
-        if links:
-            given = {column: value_of(value, one) for column, value in columns.items()}
-            given |= {column: one[name] for name in one for column in target.columns(name)}
-            for link in links:
-                values = tuple(given.get(column, COMPUTED) for column in link.columns)
-                if COMPUTED not in values:
-                    check_parent(tables, link, values, found)
+        for link in links:
+            given = _given(target, columns, one)
+            values = tuple(given.get(column, COMPUTED) for column in link.columns)
+            if COMPUTED not in values:
+                check_parent(tables, link, values, found)
     if depends_on_rows(lookup) or is_checked_again(tx.unit, lookup, rows):
         keys = [resource.key for resource in rows]
         found.lookups += lookups_of(table, key_columns(table), keys, effect, {}, columns)
+
+
+def _claim(
+    tx: CoreTransaction,
+    target: Target,
+    statement: Update | Delete,
+    sets: Iterable[Parameters],
+    rows: list[Resource],
+    columns: Mapping[Column[Any], Any],
+    claims: Claims,
+) -> None:
+    """Name the unique values that the rows of one table give up and take."""
+    table, is_update = target.table, isinstance(statement, Update)
+    unique = claims.concern(table, columns if is_update else None)
+    if not unique:
+        return
+    own = key_columns(table)
+    selected = list(dict.fromkeys(itertools.chain(own, *unique)))
+    query = select(*selected).where(among_keys(table, own))
+    keys = list(dict.fromkeys(resource.key for resource in rows))
+    with locking(tx.unit):
+        found = connection_of(tx).execute(query, rows_parameters(0, Step(table, _ANY), keys)).all()
+    before = {row[: len(own)]: dict(zip(selected, row, strict=True)) for row in map(tuple, found)}
+    for one, resource in zip(sets, rows, strict=True):
+        is_now = before.get(resource.key)
+        if is_now is not None:
+            claims.give_up(table, unique, is_now)
+            if is_update:
+                claims.take(table, unique, is_now | _given(target, columns, one))
+
+
+_ANY = Strength.KEY_SHARE
+
+
+def _given(
+    target: Target, columns: Mapping[Column[Any], Any], one: Parameters
+) -> dict[Column[Any], Any]:
+    """What one set of parameters sets."""
+    given = {column: value_of(value, one) for column, value in columns.items()}
+    return given | {column: one[name] for name in one for column in target.columns(name)}

@@ -55,14 +55,22 @@ class Target:
 
 def target_of(statement: Update | Delete | Insert) -> Target | None:
     """The target, if its rows have keys by which they can be locked."""
-    description = statement.entity_description
-    table, source = description.get("table"), statement.table
+    source: FromClause = statement.table
+    description = _described(statement)
+    table = description.get("table")
     if not isinstance(table, Table) or not key_columns(table):
         return None
     if any(column.key not in source.c for column in key_columns(table)):
         return None
     entity = description.get("entity")
     return Target(table, source, entity, None if entity is None else inspect(entity).mapper)
+
+
+def _described(statement: Update | Delete | Insert) -> Mapping[str, Any]:
+    try:
+        return statement.entity_description
+    except KeyError:  # of a table, with a mapped attribute in its WHERE: SQLAlchemy's own mistake
+        return {"table": statement.table}
 
 
 def assigned(

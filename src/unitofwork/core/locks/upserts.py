@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Insert, Result, Table
 from sqlalchemy.orm import ORMExecuteState
 
-from ...policies.locks.book import Strength, Wants
+from ...policies.locks.book import Wants
 from ...sql.row_locks import has_other_spellings
-from .acquire import acquire, connection_of, limit_waits, locking
+from .acquire import connection_of, limit_waits, locking
 from .dml import COMPUTED, Parameters, Target, rows_inserted, value_of
 from .lookups import Effect, Found, check_parent, lookups_of
-from .names import name_of_value
 from .ordered import (
     depends_on_rows,
     is_checked_again,
@@ -24,7 +23,7 @@ from .ordered import (
     waits_alone,
 )
 from .raw import holds_unknown
-from .schema import Columns, links_from, unique_keys
+from .schema import Columns, links_from
 from .sorting import (
     Conflict,
     Values,
@@ -34,6 +33,7 @@ from .sorting import (
     updates_on_conflict,
 )
 from .tables import key_columns, tables_of
+from .unique import Claims
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -53,9 +53,12 @@ def execute_insert(
     found = Found()
     met = set(_tables(state, target))
     inserts = _new_rows(tx, state, statement, target, rows, parameters, found)
-    if tx.unit.home.locking.unique_names:
-        new = {part: _rows_of(part, statement, target, rows, parameters) for part in met}
-        _take_names(tx, new, by if updates_on_conflict(conflict) else None, found)
+    claims = Claims(tx)
+    for part in met:
+        keys = claims.concern(part)
+        for row in _rows_of(part, statement, target, rows, parameters) if keys else ():
+            claims.take(part, keys, row)
+    claims.lock(found, by if updates_on_conflict(conflict) else None)
     if updates_on_conflict(conflict):
         if by is None:
             return None
@@ -139,32 +142,6 @@ def _rows_of(
         return rows
     other = Target(part, part, target.entity, target.mapper)
     return rows_inserted(statement, other, parameters)
-
-
-def _take_names(
-    tx: CoreTransaction, new: dict[Table, Sequence[Values]], by: Columns | None, found: Found
-) -> None:
-    """Lock what must be unique by name, and have the rows looked up that have it already.
-
-    `by`: of the columns that an upsert goes by, the rows are found anyway.
-    """
-    claimed: dict[tuple[Table, Columns], list[tuple[Any, ...]]] = {}
-    for table, rows in new.items():
-        for columns in (key_columns(table), *unique_keys(table)):
-            for row in rows:
-                values = tuple(row.get(column, COMPUTED) for column in columns)
-                if COMPUTED not in values and None not in values:
-                    claimed.setdefault((table, columns), []).append(values)
-    names = (
-        name_of_value(table, columns, one)
-        for (table, columns), values in claimed.items()
-        for one in values
-    )
-    # First of all: under the names nobody else adds such a row, or takes its value away.
-    acquire(tx, dict.fromkeys(names, Strength.UPDATE))
-    for (table, columns), taken in claimed.items():
-        if by is None or set(columns) != set(by):
-            found.lookups += lookups_of(table, columns, taken, Effect.OWNING, {})
 
 
 def _want_existing(
