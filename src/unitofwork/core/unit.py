@@ -88,6 +88,8 @@ class Unit:
         self.commit_was_sent = False
         #: By which the server knows the transaction, if the unit has learnt it before COMMIT.
         self.transaction_id: str | None = None
+        #: What a lock call failed with whose caller had said how long it may wait.
+        self.refusal: BaseException | None = None
         #: The error that made the unit the victim of a deadlock, until the other side is known.
         self.deadlock: BaseException | None = None
         #: The first failed statement since the transaction was last known to be sound.

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, update
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.orm import make_transient_to_detached
 from tests.contract.face import Face, both, result
@@ -120,6 +120,43 @@ async def test_a_savepoint_forgets_what_its_rollback_released(
             await result(tx.lock(Account, 3, timeout=0.05))
         holder.rollback()
         tx.set_rollback_only()
+
+
+async def change_both(tx: Any) -> None:
+    (await result(tx.get(Account, 2))).balance = 1
+    (await result(tx.get(Entry, 2))).account_id = 3
+    await result(tx.flush())
+
+
+FIRST_IN_SAVEPOINT: dict[str, Any] = {
+    "lock_across": lambda tx: result(tx.lock_across({Account: [2], Entry: [2]})),
+    "flush": change_both,
+    "update": lambda tx: result(
+        tx.execute(update(Account).where(Account.owner == "me").values(balance=1))
+    ),
+    "lock_name": lambda tx: result(tx.lock_name("two")),
+}
+
+
+@pytest.mark.parametrize("how", FIRST_IN_SAVEPOINT)
+async def test_what_a_savepoint_begins_with_is_released_by_its_rollback(
+    face: Face, holder: Connection, how: str
+) -> None:
+    """The SAVEPOINT is there before the first lock of its block, so that book and server agree."""
+    await accounts(face)
+    face.aside("INSERT INTO lock_entry VALUES (2, 2)")
+    async with both(face.uow()) as tx:
+        await result(tx.get(Account, 1))
+        with pytest.raises(KeyError):
+            async with both(tx.savepoint()):
+                await FIRST_IN_SAVEPOINT[how](tx)
+                assert tx.unit.book.held
+                raise KeyError
+        assert not tx.unit.book.held
+        assert not is_locked(holder, "lock_account", "id = 2", "UPDATE")
+        assert not is_locked(holder, "lock_entry", "id = 2", "UPDATE")
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        assert face.aside(held) == [(0,)]
 
 
 async def test_an_absent_row_is_not_held(face: Face) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -183,6 +184,50 @@ async def test_nowait_is_the_databases_own_error(face: Face, holder: Connection)
     with pytest.raises(exc.DBAPIError, match="could not obtain lock"):
         async with both(face.uow()) as tx:
             await result(tx.lock(Account, 1, nowait=True))
+    holder.rollback()
+
+
+@pytest.mark.parametrize("how", [{"nowait": True}, {"timeout": 0.05}], ids=str)
+async def test_a_limit_of_the_call_is_not_retried(
+    face: Face, holder: Connection, how: dict[str, Any]
+) -> None:
+    """The error is the answer that was asked for, also where a unit would be run again."""
+    await accounts(face)
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
+    attempts: list[int] = []
+
+    async def work(tx: Any) -> None:
+        attempts.append(tx.attempt)
+        await result(tx.lock(Account, 1, **how))
+
+    with pytest.raises(exc.DBAPIError, match=r"could not obtain lock|lock timeout"):
+        await result(face.uow.run(face.function(work)))
+    assert attempts == [1]
+    holder.rollback()
+
+
+@pytest.mark.parametrize("call", ["lock", "lock_many", "lock_across", "lock_where"])
+@pytest.mark.parametrize("how", ["nowait", "skip_locked"])
+async def test_no_wait_at_all(face: Face, holder: Connection, call: str, how: str) -> None:
+    """Not where the server would wait for KEY SHARE NOWAIT (LOCKS class 25), either."""
+    await accounts(face)
+    holder.execute(text("UPDATE lock_account SET balance = 1 WHERE id = 1"))
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
+    options: dict[str, Any] = {"strength": "key_share", how: True}
+    began = time.monotonic()
+    with pytest.raises(exc.DBAPIError, match=r"lock timeout|could not obtain lock"):
+        async with both(face.uow(lock_timeout=20.0)) as tx:
+            match call:
+                case "lock":
+                    await result(tx.lock(Account, 1, **options))
+                case "lock_many":
+                    await result(tx.lock_many(Account, [1], **options))
+                case "lock_across":
+                    await result(tx.lock_across({Account: [1], Entry: [1]}, **options))
+                case _:
+                    one = select(Account).where(Account.id == 1)
+                    await result(tx.lock_where(one, **options))
+    assert time.monotonic() - began < 10
     holder.rollback()
 
 

@@ -64,7 +64,6 @@ def locks_first(unit: Unit) -> bool:
 def _shut_others_out(unit: Unit, connection: Connection, wanted: Wants) -> None:
     # Those below, too: a query on several tables holds the last while it waits in the first one.
     tables = unit.home.tables.up_to(max(resource.rank for resource in wanted))
-    quote = connection.dialect.identifier_preparer.format_table
     allow_waits(unit, connection)  # the names' query has limited them
     with locking(unit):
-        connection.exec_driver_sql(lock_tables(tables, quote))
+        connection.execute(lock_tables(tables))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, inspect, select, true, tuple_
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, aliased
 
-from ...errors import ConfigurationError, RowNotFoundError, UnsavedWorkError
+from ...errors import ConfigurationError, RowNotFoundError
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from ...sql.row_locks import (
@@ -37,6 +37,7 @@ from .acquire import (
     with_late,
 )
 from .how import How
+from .overwriting import loaded_along, refuse_to_overwrite
 from .tables import tables_of
 
 if TYPE_CHECKING:
@@ -64,7 +65,11 @@ def lock_rows(
     if any(keys for _, _, keys in asked):
         # The first statement locks what earlier attempts have learnt: plans are made after it.
         connection_of(tx)
+    given = asked
     asked = [(entity, mapper, _as_stored(tx, mapper, keys)) for entity, mapper, keys in asked]
+    for (_, mapper, keys), (_, _, spelt) in zip(asked, given, strict=True):
+        if keys is not spelt:
+            refuse_to_overwrite(tx, mapper, keys)
     wants = {
         resource: how.strength
         for _, mapper, keys in asked
@@ -72,7 +77,7 @@ def lock_rows(
     }
     at_once = _in_one_query(tx, asked[0][1], wants, how) if len(asked) == 1 else None
     if at_once is Wait.NOWAIT and how.wait is Wait.BLOCK:
-        late = dataclasses.replace(how, wait=at_once, timeout=GUARD)
+        late = dataclasses.replace(how, wait=at_once)
         limit_waits(tx.unit, connection_of(tx))
         load_late = functools.partial(_lock_and_load, tx, asked[0][1], wants, late)
         found = {asked[0][0]: with_late(tx.unit, wants, load_late)}
@@ -110,15 +115,19 @@ def lock_where(tx: CoreTransaction, statement: Select[Any], how: How) -> list[An
     """
     entity = _only_entity(statement)
     mapper = mapper_of(entity)
-    refuse_to_overwrite(tx, mapper, None)
+    options = statement._with_options
     if how.wait is not Wait.BLOCK:
+        refuse_to_overwrite(tx, mapper, None, options)
         # Nothing is waited for, so any order will do, and one query with it.
-        return _lock_unordered(tx, statement, entity, mapper, how)
+        return _lock_unordered(tx, statement, mapper, how)
     primary = _primary(mapper)
-    keys = [tuple(key) for key in tx.execute(statement.with_only_columns(*primary))]
-    keys = list(dict.fromkeys(keys))
+    # What a DISTINCT is sorted by must be selected.
+    sorted_by = statement._order_by_clauses if statement._distinct else ()
+    rows = tx.execute(statement.with_only_columns(*primary, *sorted_by))
+    keys = list(dict.fromkeys(tuple(row[: len(primary)]) for row in rows))
     if not keys:
         return []
+    refuse_to_overwrite(tx, mapper, keys, options)
     wants = dict.fromkeys(resources_of(tx, mapper, keys), how.strength)
     acquire(tx, wants, timeout=how.timeout)
     held = _locked(tx, mapper, keys, how)
@@ -175,39 +184,6 @@ def mapper_of(entity: type[Any]) -> Mapper[Any]:
     return mapper
 
 
-def refuse_to_overwrite(
-    tx: CoreTransaction, mapper: Mapper[Any], keys: Sequence[Key] | None
-) -> None:
-    """Raise `UnsavedWorkError` where loading anew would lose changes that are not flushed.
-
-    `keys` None: of any row of the class.
-    """
-    eager = _eager_targets(mapper)
-    asked = None if keys is None else set(keys)
-    pending = []
-    for instance in tx.dirty:
-        state = inspect(instance)
-        hit = state.mapper.isa(mapper) or mapper.isa(state.mapper)
-        hit = hit and (asked is None or tuple(state.identity) in asked)
-        hit = hit or any(state.mapper.isa(target) for target in eager)
-        if hit and tx.is_modified(instance):
-            pending.append(f"{type(instance).__name__} {state.identity!r}")
-    if pending:
-        raise UnsavedWorkError(
-            f"Rows to be locked at {places.caller()} have changes that loading them anew would "
-            "overwrite:" + "".join(f"\n  - {each}" for each in pending[:20]),
-            "lock before you change (the lock loads the row), or call tx.flush() first.",
-            pending=tuple(pending),
-        )
-
-
-@functools.lru_cache(maxsize=4096)
-def _eager_targets(mapper: Mapper[Any]) -> tuple[Mapper[Any], ...]:
-    return tuple(each.mapper for each in mapper.relationships if each.lazy not in _LAZY)
-
-
-#: Loaded by access only.
-_LAZY = ("select", True, "raise", "raise_on_sql", "noload", None, "write_only", "dynamic")
 _FRESH = {"populate_existing": True}
 
 
@@ -260,15 +236,22 @@ def _in_one_query(
 
 
 def _lock_and_load(
-    tx: CoreTransaction, mapper: Mapper[Any], wants: Iterable[Resource], how: How
+    tx: CoreTransaction, mapper: Mapper[Any], wants: Collection[Resource], how: How
 ) -> dict[Key, Any]:
     def send(step: Step, limited: bool, parameters: Parameters) -> Sequence[Any]:
         statement = _load_statement(mapper, step, how.wait, limited)
         answer = tx.execute(statement, parameters, execution_options=_FRESH)
-        return (answer.unique() if _eager_targets(mapper) else answer).all()
+        return (answer.unique() if loaded_along(mapper) else answer).all()
 
     (table,) = tables_of(mapper)
-    found = take_and_load(tx.unit, table, how.strength, sorted(wants), send, how.timeout)
+    during = how.timeout if how.wait is Wait.BLOCK else GUARD
+    found = take_and_load(tx.unit, table, how.strength, sorted(wants), send, during)
+    if len(found) < len(wants) and (how.wait is not Wait.SKIP or mapper.single):
+        # The row of another class in the same table, or one that the application's own criteria
+        # hide, is locked although it does not come.
+        for resource in wants:
+            if resource.key not in found:
+                tx.unit.book.pass_by(resource, how.strength)
     return {key: instance for key, (instance,) in found.items()}
 
 
@@ -312,18 +295,22 @@ def _refuse_missing(
 
 
 def _lock_unordered(
-    tx: CoreTransaction, statement: Select[Any], entity: type[Any], mapper: Mapper[Any], how: How
+    tx: CoreTransaction, statement: Select[Any], mapper: Mapper[Any], how: How
 ) -> list[Any]:
     unit = tx.unit
     locks = can_lock(unit)
     if locks:
+        if unit.book.top is not None or how.strength is Strength.KEY_SHARE:
+            # It still waits for a table that others keep for themselves, and with KEY SHARE for
+            # some rows (LOCKS class 25): that must end where it could close a circle.
+            limit_waits(unit, connection_of(tx))
         statement = statement.with_for_update(
             nowait=how.wait is Wait.NOWAIT,
             skip_locked=how.wait is Wait.SKIP,
-            of=entity,
+            of=tables_of(mapper),
             **FOR[how.strength],
         )
-    with locking(unit):
+    with locking(unit, limited=True):
         rows = list(tx.execute(statement, execution_options=_FRESH).unique().scalars())
     if locks:
         for table in tables_of(mapper):

@@ -197,6 +197,12 @@ class Book:
             if _highest(other, held.strength) >= lowest(resource, Strength.KEY_SHARE):
                 yield other, held
 
+    def passed_above(self, resource: Resource) -> Position | None:
+        """The highest place at or above `resource` where something unknown may be held."""
+        highest = max(self._passed, default=None)
+        is_above = highest is not None and highest >= lowest(resource, Strength.KEY_SHARE)
+        return highest if is_above else None
+
 
 def lowest(resource: Resource, strength: Strength) -> Position:
     """The first position that taking this lock could wait at."""
