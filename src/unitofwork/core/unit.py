@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,8 @@ class Unit:
         self.commit_was_sent = False
         #: By which the server knows the transaction, if the unit has learnt it before COMMIT.
         self.transaction_id: str | None = None
+        #: What it is asking for at the moment.
+        self.asking: Iterable[Resource] = ()
         #: What a lock call failed with whose caller had said how long it may wait.
         self.refusal: BaseException | None = None
         #: The error that made the unit the victim of a deadlock, until the other side is known.
@@ -306,7 +308,7 @@ class Unit:
 
     def savepoint_rolled_back(self, savepoint: SessionTransaction) -> None:
         """ROLLBACK TO SAVEPOINT makes an aborted transaction sound again."""
-        self.failed_statement = self.deadlock = None
+        self.failed_statement = None
         self.tripwire_is_set = False  # settings go back with it too
         self.flushing = None
         mark = self.savepoints.pop(savepoint, None)

@@ -108,6 +108,36 @@ class Engineer(Person):
     __mapper_args__ = {"polymorphic_identity": "engineer"}  # noqa: RUF012
 
 
+class Chief(Person):
+    """In the table of persons."""
+
+    __mapper_args__ = {"polymorphic_identity": "chief"}  # noqa: RUF012
+
+
+class Beast(Base):
+    """Its queries load the sub-classes' columns along."""
+
+    __tablename__ = "lock_beast"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column()
+
+    __mapper_args__ = {  # noqa: RUF012
+        "polymorphic_on": "kind",
+        "polymorphic_identity": "beast",
+        "with_polymorphic": "*",
+    }
+
+
+class Cat(Beast):
+    __tablename__ = "lock_cat"
+
+    id: Mapped[int] = mapped_column(ForeignKey("lock_beast.id"), primary_key=True)
+    lives: Mapped[int] = mapped_column(default=9)
+
+    __mapper_args__ = {"polymorphic_identity": "cat"}  # noqa: RUF012
+
+
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 #: Some keys of each class, not sorted.
 KEYS: dict[type[Base], list[object]] = {

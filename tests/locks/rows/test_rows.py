@@ -12,7 +12,7 @@ from tests.contract.face import Face, both, result
 
 from unitofwork import ConfigurationError, RowNotFoundError, UnsavedWorkError
 
-from .model import KEYS, Account, Base, ByTwo, Engineer, Entry, made
+from .model import KEYS, Account, Base, Beast, ByTwo, Cat, Chief, Engineer, Entry, Person, made
 
 
 async def add(face: Face, *rows: Base) -> None:
@@ -305,6 +305,35 @@ async def test_a_queue(face: Face, holder: Connection) -> None:
         assert [row.id for row in await result(tx.lock_where(jobs, skip_locked=True))] == [2, 3]
         assert len(tx.unit.book.held) == 2
     holder.rollback()
+
+
+async def test_a_distinct_select(face: Face) -> None:
+    """Sorted by another column than the key; each row comes once."""
+    await accounts(face)
+    query = select(Account).distinct().order_by(Account.owner, Account.id.desc()).limit(3)
+    async with both(face.uow()) as tx:
+        assert [row.id for row in await result(tx.lock_where(query))] == [4, 3, 2]
+
+
+async def test_rows_of_another_class_in_the_table(face: Face, holder: Connection) -> None:
+    """They are no rows of the class, but they are locked: the book knows of it."""
+    await add(face, Person(id=1, kind="person"), Chief(id=2), Chief(id=3))
+    async with both(face.uow()) as tx:
+        with pytest.raises(RowNotFoundError, match="Chief 1"):
+            await result(tx.lock_many(Chief, [1]))
+        assert is_locked(holder, "lock_person", "id = 1")
+        assert [each.key for each in tx.unit.book.held] == [(1,)]
+    async with both(face.uow()) as tx:
+        found = await result(tx.lock_many(Chief, [1, 2], skip_locked=True))
+        assert [row.id for row in found] == [2]
+
+
+async def test_a_queue_of_a_class_with_subclasses_loaded_along(face: Face) -> None:
+    """An outer join can't be locked as a whole: the base's rows are."""
+    await add(face, Beast(id=1), Cat(id=2))
+    async with both(face.uow()) as tx:
+        found = await result(tx.lock_where(select(Beast).order_by(Beast.id), skip_locked=True))
+        assert [type(row) for row in found] == [Beast, Cat]
 
 
 async def test_names(face: Face, holder: Connection) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, exc
 from sqlalchemy.orm import Session
 
 from ...errors import ConfigurationError, LateLockError
-from ...policies.locks.book import HIGHEST, Strength, Wants, stronger
+from ...policies.locks.book import HIGHEST, Plan, Strength, Wants, stronger
 from ...policies.locks.order import NAMES, Resource
 from ...sql.row_locks import (
     GUARD,
@@ -67,15 +67,24 @@ def acquire(
     plan = unit.book.plan(wants)
     if not plan.late and not plan.in_order:
         return
+    if wait is Wait.BLOCK:
+        take_planned(unit, connection, plan, timeout)
+        return
+    if plan.late:
+        limit_waits(unit, connection)
+    everything = {**plan.late, **plan.in_order}
+    take(unit, connection, dict(sorted(everything.items())), wait, GUARD)
+
+
+def take_planned(
+    unit: Unit, connection: Connection, plan: Plan, timeout: float | None = None
+) -> None:
+    """The late ones without waiting, the others in order. Raises `LateLockError`."""
     if plan.late:
         # The query takes the tables' locks before its own limit holds, and NOWAIT is not for them.
         limit_waits(unit, connection)
-    if wait is not Wait.BLOCK:
-        everything = {**plan.late, **plan.in_order}
-        take(unit, connection, dict(sorted(everything.items())), wait, GUARD)
-        return
-    if plan.late:
-        with_late(unit, wants, lambda: take(unit, connection, plan.late, Wait.NOWAIT, GUARD))
+        late = plan.late
+        with_late(unit, late, lambda: take(unit, connection, late, Wait.NOWAIT, GUARD))
     if plan.in_order:
         take(unit, connection, plan.in_order, Wait.BLOCK, timeout)
 
@@ -128,7 +137,7 @@ def take(
         steps.append(step)
         asked.append(resources)
     statement = lock_statement(tuple(steps), wait)
-    with locking(unit, limited=during is not None):
+    with locking(unit, wants, limited=during is not None):
         found = answer(connection.execute(statement, parameters), len(steps))
     note(unit, found.transaction_id, found.lock_timeout)
     for step, resources in zip(steps, asked, strict=True):
@@ -145,7 +154,9 @@ def take(
         for at in got:
             unit.book.record(resources[at], step.strength, place)
     if refused:
-        raise late_lock(unit, dict.fromkeys(refused, Strength.UPDATE))
+        names = dict.fromkeys(refused, Strength.UPDATE)
+        refuse_own_rows(unit, names)
+        raise late_lock(unit, names)
 
 
 def _runs(wants: Wants) -> Iterator[tuple[Strength, list[Resource]]]:
@@ -177,7 +188,7 @@ def take_and_load(
     step = step_for(table, strength, len(resources))
     parameters = limits(unit, during).parameters()
     parameters |= rows_parameters(0, step, [each.key for each in resources])
-    with locking(unit, limited=during is not None):
+    with locking(unit, resources, limited=during is not None):
         rows = send(step, parameters["during"] is not None, parameters)
     unit.book.touch(resources[0].rank)
     place = places.caller()
@@ -249,18 +260,24 @@ def note(unit: Unit, transaction_id: str, lock_timeout: str) -> None:
 class locking:
     """While the unit sends a lock query of its own, which its book tells better than the text.
 
-    `limited`: its caller has said how long it may wait, so that a refusal is the answer.
+    `asked`: what it locks. `limited`: its caller has said how long it may wait, so that a refusal
+    is the answer.
     """
 
-    def __init__(self, unit: Unit, *, limited: bool = False) -> None:
+    def __init__(
+        self, unit: Unit, asked: Iterable[Resource] = (), *, limited: bool = False
+    ) -> None:
         self._unit = unit
+        self._asked = asked
         self._limited = limited
 
     def __enter__(self) -> None:
         self._unit.is_locking = True
+        self._unit.asking = self._asked
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._unit.is_locking = False
+        self._unit.asking = ()
         if self._limited and error is not None:
             self._unit.refusal = error
 

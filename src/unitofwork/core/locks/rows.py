@@ -120,11 +120,12 @@ def lock_where(tx: CoreTransaction, statement: Select[Any], how: How) -> list[An
         refuse_to_overwrite(tx, mapper, None, options)
         # Nothing is waited for, so any order will do, and one query with it.
         return _lock_unordered(tx, statement, mapper, how)
-    primary = _primary(mapper)
-    # What a DISTINCT is sorted by must be selected.
-    sorted_by = statement._order_by_clauses if statement._distinct else ()
-    rows = tx.execute(statement.with_only_columns(*primary, *sorted_by))
-    keys = list(dict.fromkeys(tuple(row[: len(primary)]) for row in rows))
+    if statement._distinct:
+        # What it is sorted by must stay selected.
+        query = select(*_primary(mapper, aliased(entity, statement.subquery())))
+    else:
+        query = statement.with_only_columns(*_primary(mapper))
+    keys = list(dict.fromkeys(map(tuple, tx.execute(query))))
     if not keys:
         return []
     refuse_to_overwrite(tx, mapper, keys, options)
@@ -227,6 +228,8 @@ def _in_one_query(
     """How one statement can lock and load it all, if it can."""
     if not tx.unit.home.rules.locks_rows or len(tables_of(mapper)) != 1 or not wants:
         return None
+    if mapper.single:
+        return None  # it would lock rows of other classes in the table, and not tell of them
     if how.wait is not Wait.BLOCK:
         return how.wait
     plan = tx.unit.book.plan(wants)
@@ -246,9 +249,8 @@ def _lock_and_load(
     (table,) = tables_of(mapper)
     during = how.timeout if how.wait is Wait.BLOCK else GUARD
     found = take_and_load(tx.unit, table, how.strength, sorted(wants), send, during)
-    if len(found) < len(wants) and (how.wait is not Wait.SKIP or mapper.single):
-        # The row of another class in the same table, or one that the application's own criteria
-        # hide, is locked although it does not come.
+    if len(found) < len(wants) and how.wait is not Wait.SKIP:
+        # One that the application's own criteria hide is locked although it does not come.
         for resource in wants:
             if resource.key not in found:
                 tx.unit.book.pass_by(resource, how.strength)
@@ -333,6 +335,6 @@ def _only_entity(statement: Select[Any]) -> type[Any]:
     return found
 
 
-def _primary(mapper: Mapper[Any]) -> list[Any]:
-    entity = mapper.class_
+def _primary(mapper: Mapper[Any], entity: Any = None) -> list[Any]:
+    entity = entity or mapper.class_
     return [getattr(entity, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
