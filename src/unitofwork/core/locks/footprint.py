@@ -71,7 +71,8 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         writes=survey.writes,
         deletes=survey.deleted,
         names=survey.names,
-        in_own_order=nothing_else and in_own_order(book, missing, survey.upgraded, survey.updated),
+        in_own_order=nothing_else
+        and in_own_order(book, missing, survey.upgraded, survey.updated, survey.mappers),
         is_covered=nothing_else and not missing,
     )
 

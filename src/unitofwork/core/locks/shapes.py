@@ -56,8 +56,8 @@ class Shape:
     plain: frozenset[str]
     #: Those of them that are no part of a foreign key either.
     unlinked: frozenset[str]
-    #: The identity of its objects sorts in Python as in the order of locks, and nothing but that
-    #: sets the order of their UPDATEs.
+    #: The identity of its objects sorts in Python as in the order of locks, and nothing but that,
+    #: and what refers to what, sets the order of their UPDATEs.
     sorts_by_key: bool
 
     def column(self, attribute: str) -> Column[Any]:
@@ -89,7 +89,6 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
             len(mapper.base_mapper.self_and_descendants) == len(parts) == 1
             and mapper.batch
             and all(column.type.sort_key_function is None for column in mapper.primary_key)
-            and all(one.mapper.base_mapper is not mapper for one in relationships)
         ),
     )
 

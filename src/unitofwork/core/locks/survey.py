@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import Table
-from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Session
+from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper, Session
 
 from ...policies.locks.book import Book, Strength
 from ...policies.locks.order import Resource
@@ -34,6 +34,8 @@ class Survey(Found):
         #: Rows that get one UPDATE, as far as that alone sets when it is sent.
         self.updated: dict[Resource, State] = {}
         self.deleted: set[Resource] = set()
+        #: Of the objects in the flush, also of those that only follow others.
+        self.mappers: frozenset[Mapper[Any]] = frozenset()
         #: A row will be locked that can't be told before.
         self.is_unsure = False
         self._session = session
@@ -50,6 +52,8 @@ class Survey(Found):
     def _run(self) -> None:
         intent = intent_of(self._session)
         self._relations = Relations(intent)
+        states: Iterable[State] = intent.saved if intent.plan is None else intent.plan.states
+        self.mappers = frozenset(state.mapper for state in states)
         for state in intent.deleted:
             self._delete(state)
         for state in intent.saved:
