@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import text
 
 from unitofwork.policies.locks.book import Strength
 
@@ -12,12 +13,14 @@ from .flushes import Flushes, wanted
 from .model import (
     Album,
     Article,
+    Book,
     Boss,
     City,
     Country,
     Currency,
     Employee,
     Entry,
+    Globe,
     Line,
     Node,
     Order,
@@ -26,6 +29,7 @@ from .model import (
     Price,
     Remark,
     Seat,
+    Shelf,
     Tag,
     Ticket,
     Widget,
@@ -303,6 +307,26 @@ def key_changed_many_to_one(tx: Flushes) -> None:
     price.currency.code = "EEE"
 
 
+def children_that_lose_one_column(tx: Flushes) -> None:
+    """`SET NULL` of a list of columns: a unique one beside them stays as it is."""
+    tx.delete(tx.get_one(Seat, ("B", 1)))
+
+
+def children_of_another_metadata(tx: Flushes) -> None:
+    """Other children get another parent, which their foreign key names by `SET DEFAULT`."""
+    tx.delete(tx.get_one(Shelf, 2))
+
+
+def children_that_get_a_default_by_name(tx: Flushes) -> None:
+    tx.get_one(Shelf, 2).name = "x"
+    tx.get_one(Shelf, 3).name = "y"
+
+
+def defaults(tx: Flushes) -> None:
+    """A new row that is given no parent gets the one that the schema names."""
+    tx.add_all([Book(id=9), Globe(id=9, shelf_name=None)])
+
+
 def many_at_once(tx: Flushes) -> None:
     """Whatever else is in the flush, each row has its lock."""
     for program in (update, tree, joined_inheritance, many_to_many, post_update, delete_cascades):
@@ -352,6 +376,10 @@ FLUSHES: list[Flush] = [
     key_changed,
     key_changed_with_children_loaded,
     key_changed_many_to_one,
+    children_that_lose_one_column,
+    children_of_another_metadata,
+    children_that_get_a_default_by_name,
+    defaults,
     many_at_once,
 ]
 
@@ -368,6 +396,25 @@ def test_a_row_that_is_replaced(tx: Flushes) -> None:
     }
     assert wanted(found).keys() == tx.locks().keys()
     assert not found.inserts
+
+
+def test_what_children_refer_to_is_read_under_the_lock(tx: Flushes) -> None:
+    """A unique value that another transaction has changed since it was loaded."""
+    shelf = tx.get_one(Shelf, 2)
+    with tx.engine.begin() as other:
+        other.execute(text("ALTER TABLE fp_globe DISABLE TRIGGER ALL"))
+        other.execute(text("UPDATE fp_shelf SET name = 'elsewhere' WHERE id = 2"))
+        other.execute(text("UPDATE fp_globe SET shelf_name = 'elsewhere' WHERE id = 1"))
+        other.execute(text("ALTER TABLE fp_globe ENABLE TRIGGER ALL"))
+    try:
+        tx.delete(shelf)
+        tx.checked_flush()
+    finally:
+        tx.rollback()
+        with tx.engine.begin() as other:
+            other.execute(text("UPDATE fp_globe SET shelf_name = 'third' WHERE id = 1"))
+            other.execute(text("UPDATE fp_shelf SET name = 'second' WHERE id = 2"))
+            other.execute(text("UPDATE fp_globe SET shelf_name = 'second' WHERE id = 1"))
 
 
 @pytest.mark.parametrize("program", FLUSHES, ids=lambda program: program.__name__)
