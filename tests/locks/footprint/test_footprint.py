@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, text
 
+from unitofwork.core.locks.footprint import closure
+from unitofwork.core.locks.lookups import Effect, Found, lookups_of
+from unitofwork.core.locks.schema import links_to
 from unitofwork.policies.locks.book import Strength
 
 from .flushes import Flushes, wanted
@@ -435,3 +439,27 @@ def test_flushes_of_locked_rows_are_seen_to_be_covered(tx: Flushes, program: Flu
     tx.short_ways = 0
     tx.foresee()
     assert (tx.short_ways > 0) == (program in SHORT)
+
+
+def test_any_number_of_values_is_looked_up(tx: Flushes) -> None:
+    """A driver takes some 10,000 parameters for a query: more are asked for one after the other."""
+    table: Any = City.__table__
+    keys = [(key,) for key in range(70_000)]
+    lookups = lookups_of(table, (table.c.country_id,), keys, Effect.REFERRED, {})
+    asked = []
+
+    def ask(statement: Any) -> Any:
+        asked.append(statement)
+        return tx.execute(statement).all()
+
+    (level,) = closure(cast(Any, tx), Found(lookups=list(lookups)), ask)
+    assert {one.key for one in level.wants} == {(11,), (12,), (14,)}
+    assert len(asked) == 8
+
+
+def test_foreign_keys_of_models_that_come_late() -> None:
+    """Also of those with a MetaData of their own."""
+    shop = Table("late_shop", MetaData(), Column("id", Integer, primary_key=True))
+    assert links_to(shop) == ()
+    till = Table("late_till", MetaData(), Column("shop_id", ForeignKey(shop.c.id)))
+    assert [link.child for link in links_to(shop)] == [till]
