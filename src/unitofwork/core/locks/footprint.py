@@ -90,11 +90,11 @@ def closure(
     while lookups:
         level = Found()
         for together in _in_one_query(lookups):
+            answer: Iterable[Any] = [True]
             if len(together) > 1:  # mostly there are no rows, and one query says so
                 are_there: list[Any] = [lookup.exists() for lookup in together]
                 (answer,) = ask(select(*are_there))
-                together = itertools.compress(together, answer)
-            for lookup in together:
+            for lookup in itertools.compress(together, answer):
                 more = lookup.found(tx, ask(lookup.statement()))
                 stronger(level.wants, more.wants)
                 level.writes += more.writes
