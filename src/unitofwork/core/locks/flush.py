@@ -8,6 +8,7 @@ from sqlalchemy import Row, Select
 
 from ...policies.locks.book import Strength, stronger
 from ...types import StaleColumn
+from .. import places
 from ..reads import ReadRow, compare, read_row, stale_read
 from .acquire import acquire, connection_of, locking
 from .again import locks_first
@@ -81,11 +82,12 @@ def note_after(tx: CoreTransaction) -> None:
     book = tx.unit.book
     # flush(objects) leaves the others out.
     flushed = [one for one in found.new_objects if one not in tx.new]
+    place = None if found.is_covered or not found.wants else places.caller()
     for resource, strength in found.wants.items():
         if resource in found.deletes:  # which SQLAlchemy does not insist on having found
             book.pass_by(resource, strength)
         else:
-            book.record(resource, strength)
+            book.record(resource, strength, place)
     for resource in found.writes:
         book.record_written(resource)
     for resource in (*found.inserts, *rows_of(tx, flushed)):

@@ -138,6 +138,10 @@ class Book:
         """Note a lock that is held if there was such a row, which nobody has told."""
         self._pass(_highest(resource, strength))
 
+    def has_passed(self, resource: Resource, strength: Strength) -> bool:
+        """Whether it may hold the lock by `pass_by`."""
+        return _highest(resource, strength) in self._passed
+
     def _pass(self, position: Position) -> None:
         self._passed.append(position)
         if self._top is None or position > self._top:
