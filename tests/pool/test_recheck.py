@@ -70,7 +70,7 @@ async def test_the_parents_table_of_a_joined_class(bank: Any, rows: None, probe:
                 probe.execute("UPDATE pool_person SET count = 4 WHERE id = 1")
     assert row is not None
     (stale,) = caught.value.rows
-    assert (stale.key, stale.column, stale.old, stale.new) == ((1,), "count", 0, 4)
+    assert stale == ("pool_person", (1,), "count", 0, 4)
 
 
 async def test_polymorphic_rows(bank: Any, rows: None, probe: ServerProbe) -> None:
@@ -260,3 +260,31 @@ async def test_under_repeatable_read(bank: Any, rows: None, probe: ServerProbe) 
             async with both(tx.released()):
                 probe.execute("UPDATE pool_account SET balance = 7 WHERE id = 1")
     assert row.balance == 100
+
+
+async def test_a_lock_after_the_return(bank: Any, rows: None, probe: ServerProbe) -> None:
+    """What was read anew since, under a lock or not, is what a write builds on."""
+    async with both(bank()) as tx:
+        first, second = [await result(tx.get(Account, key)) for key in (1, 2)]
+        async with both(tx.released()):
+            pass
+        probe.execute("UPDATE pool_account SET balance = 7")
+        await result(tx.lock(Account, 1))
+        await result(tx.refresh(second))
+        first.balance += 1
+        second.balance += 1
+    assert probe.execute("SELECT balance FROM pool_account WHERE id < 3") == [(8,), (8,)]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_a_change_of_what_one_has_written(
+    bank: Any, rows: None, probe: ServerProbe, guarded: bool
+) -> None:
+    """After a commit another one may write the same column: that is found."""
+    with pytest.raises(StaleReadError) as caught:
+        async with both(bank(guard_reads=guarded)) as tx:
+            row = await result(tx.get(Account, 1))
+            row.balance += 1
+            async with both(tx.released(commit=True)):
+                probe.execute("UPDATE pool_account SET balance = 7 WHERE id = 1")
+    assert caught.value.rows == (("pool_account", (1,), "balance", 101, 7),)

@@ -34,6 +34,8 @@ class Survey(Found):
         #: Rows that get one UPDATE, as far as that alone sets when it is sent.
         self.updated: dict[Resource, State] = {}
         self.deleted: set[Resource] = set()
+        #: The objects whose rows are updated or deleted, with the attributes that are set.
+        self.overwritten: dict[State, Collection[str]] = {}
         #: A row will be locked that can't be told before.
         self.is_unsure = False
         self._session = session
@@ -94,6 +96,7 @@ class Survey(Found):
         changed = self._changed(state, shape, copied)
         if not changed:
             return
+        self.overwritten[state] = changed
         for part in shape.parts:
             here = changed & part.columns.keys()
             if not here and not part.has_version:
@@ -131,6 +134,7 @@ class Survey(Found):
     def _delete(self, state: State) -> None:
         if state.key is None:
             return
+        self.overwritten[state] = ()
         for part in shape_of(state.mapper).parts:
             key = stored(state, part.key)
             if key is None:
