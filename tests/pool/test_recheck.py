@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import gc
 from typing import Any
 
@@ -274,6 +275,59 @@ async def test_a_lock_after_the_return(bank: Any, rows: None, probe: ServerProbe
         first.balance += 1
         second.balance += 1
     assert probe.execute("SELECT balance FROM pool_account WHERE id < 3") == [(8,), (8,)]
+
+
+#: Values that come back from the database as others than were sent.
+WRITTEN: dict[str, tuple[str, Any]] = {
+    "rounded": ("number", decimal.Decimal("1.005")),
+    "of another type": ("number", 1.1),
+    "padded": ("code", "xyz"),
+    "a tuple in JSON": ("data", {"a": (1, 2)}),
+    "a number as a key in JSON": ("data", {1: 2}),
+}
+
+
+@pytest.mark.parametrize("kind", [*WRITTEN])
+@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("recheck", ["raise", "refresh"])
+async def test_one_s_own_write_is_no_change(
+    bank: Any, rows: None, probe: ServerProbe, kind: str, guarded: bool, recheck: str
+) -> None:
+    """What the database made of a value is not another one's doing, release after release."""
+    name, value = WRITTEN[kind]
+    async with both(bank(guard_reads=guarded)) as tx:
+        row, new = await result(tx.get(Oddity, 1)), Oddity(id=9, **{name: value})
+        tx.add(new)
+        setattr(row, name, value)
+        async with both(tx.released(commit=True, recheck=recheck)):
+            pass
+        async with both(tx.released(recheck=recheck)):
+            pass
+        row.ratio = new.ratio = 0.5
+    assert tx.outcome is Outcome.COMMITTED
+    assert probe.execute("SELECT count(*) FROM pool_oddity WHERE ratio = 0.5") == [(2,)]
+
+
+async def test_what_a_trigger_has_set(bank: Any, rows: None, probe: ServerProbe) -> None:
+    """That belongs to the unit's own write too."""
+    probe.execute(
+        "CREATE OR REPLACE FUNCTION pool_touch() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN NEW.note := 'touched'; RETURN NEW; END $$"
+    )
+    probe.execute(
+        "CREATE OR REPLACE TRIGGER pool_touch BEFORE UPDATE ON pool_account "
+        "FOR EACH ROW EXECUTE FUNCTION pool_touch()"
+    )
+    try:
+        async with both(bank()) as tx:
+            row = await result(tx.get(Account, 1))
+            row.balance += 1
+            async with both(tx.released(commit=True)):
+                pass
+            row.balance += 1
+    finally:
+        probe.execute("DROP TRIGGER pool_touch ON pool_account")
+    assert probe.execute("SELECT balance FROM pool_account WHERE id = 1") == [(102,)]
 
 
 @pytest.mark.parametrize("guarded", [True, False])

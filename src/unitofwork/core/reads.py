@@ -67,6 +67,9 @@ def read_row(tx: CoreTransaction, instance: Any) -> ReadRow | None:
         if prop.key in state.dict
     }
     values = {key: value for key, value in values.items() if not _is_unknown(value)}
+    for key, (written, stored) in tx.unit.stored_as.get(state, {}).items():
+        if values.get(key) is written:
+            values[key] = stored
     return ReadRow(instance, mapper, tuple(state.identity), values)
 
 
@@ -76,6 +79,19 @@ def _is_unknown(value: Any) -> bool:
 
 def _columns(mapper: Mapper[Any]) -> Iterator[ColumnProperty[Any]]:
     return (prop for prop in mapper.column_attrs if isinstance(prop.columns[0], Column))
+
+
+def learn_stored(tx: CoreTransaction, rows: Iterable[ReadRow]) -> None:
+    """Note what the database made of values that the unit has written, before it commits them.
+
+    Rounded, padded or set by a trigger, they come back as others than were sent; that is no
+    change by another one.
+    """
+    learnt: dict[InstanceState[Any], dict[str, tuple[Any, Any]]] = defaultdict(dict)
+    for row, name, written, stored in compare(tx, rows):
+        if name is not None:
+            learnt[inspect(row.instance)][name] = written, stored
+    tx.unit.stored_as |= learnt
 
 
 def compare(tx: CoreTransaction, rows: Iterable[ReadRow]) -> list[Difference]:

@@ -109,6 +109,8 @@ class Unit:
         #: The objects that nobody else can outdate any more, with the attributes of which that
         #: came too late: see locks/fresh.py.
         self.fresh: dict[InstanceState[Any], frozenset[str]] = {}
+        #: By object and attribute, what a release has committed: as written, and as stored.
+        self.stored_as: dict[InstanceState[Any], dict[str, tuple[Any, Any]]] = {}
         #: The locks of the transaction, as far as the library knows.
         self.book = Book()
         #: The units around it, whose locks last longer than its own.
@@ -355,7 +357,7 @@ class Unit:
                 self.link.unit = None
             self.tx = None
             self.loaded, self.rows_read = [], []
-            self.fresh = {}
+            self.fresh, self.stored_as = {}, {}
             self.savepoints.clear()
             log.debug("unit %r %s", self.name, outcome.value)
 

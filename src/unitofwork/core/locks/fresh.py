@@ -14,7 +14,7 @@ from sqlalchemy.orm.attributes import instance_state
 
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
-from ..reads import Difference, ReadRow, read_row
+from ..reads import Difference, ReadRow, learn_stored, read_row
 from .intent import State
 from .shapes import shape_of
 from .survey import changed_attributes, stored
@@ -103,6 +103,25 @@ def note_compared(
         fresh |= {instance_state(one): frozenset() for one in tx.new}
     unit.fresh |= fresh
     unit.rows_read = [row for row in unit.rows_read if instance_state(row.instance) not in fresh]
+
+
+def learn_written(tx: CoreTransaction) -> None:
+    """Before a unit commits a part and goes on: what has become of the values that it wrote?"""
+    unit = tx.unit
+    if unit.connection is not None:
+        states = (state for state in tx.identity_map.all_states() if _was_written(tx, state))
+        # What was not compared with `guard_reads` on may have been outdated before it was written.
+        known = (one for one in states if not unit.guards_reads or one in unit.fresh)
+        rows = (read_row(tx, instance) for one in known if (instance := one.obj()) is not None)
+        learn_stored(tx, [row for row in rows if row is not None])
+
+
+def _was_written(tx: CoreTransaction, state: State) -> bool:
+    if tx.unit.home.rules.locks_rows:
+        book = tx.unit.book
+        return any(row in book.written or row in book.inserted for row in _rows(tx, state))
+    transaction: Any = tx.get_transaction()  # which has no public name for it
+    return state in transaction._dirty or state in transaction._new
 
 
 def changed_objects(tx: CoreTransaction) -> dict[State, Collection[str]]:
