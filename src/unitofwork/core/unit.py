@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm import InstanceState, SessionTransaction
 
 from ..errors import (
     ConcurrentUseError,
@@ -107,8 +107,14 @@ class Unit:
         self.unsaved: dict[tuple[Effect, str], None] = {}
         #: A statement called functions, which may have written.
         self.may_have_written = False
-        #: What the unit had read before it was released, as far as not checked and locked since.
+        #: What the unit had read before it was released, or under a lock that a savepoint let go;
+        #: as far as not checked and locked since.
         self.rows_read: list[ReadRow] = []
+        #: The objects that nobody else can outdate any more, with the attributes of which that
+        #: came too late: see locks/fresh.py.
+        self.fresh: dict[InstanceState[Any], frozenset[str]] = {}
+        #: By object and attribute, what a release has committed: as written, and as stored.
+        self.stored_as: dict[InstanceState[Any], dict[str, tuple[Any, Any]]] = {}
         #: The locks of the transaction, as far as the library knows.
         self.book = Book()
         #: The units around it, whose locks last longer than its own.
@@ -134,6 +140,9 @@ class Unit:
         #: The attempts that this one is part of, where it may be run again.
         self.story: Story | None = None
         self.attempt = 1
+        asked = settings.guard_reads
+        #: Whether what a flush overwrites must still be what the unit has read.
+        self.guards_reads = home.locking.guard_reads if asked is None else asked
         #: What the watch has found and the unit is to be stopped for.
         self.violation: Warning | None = None
         self.on_commit: list[Callback] = []
@@ -224,12 +233,6 @@ class Unit:
             raise self.violation
         if self.is_late():
             raise self.timed_out()
-
-    @property
-    def guards_reads(self) -> bool:
-        """Whether what a flush overwrites must still be what the unit has read."""
-        asked = self.settings.guard_reads
-        return self.home.locking.guard_reads if asked is None else asked
 
     @property
     def is_strict(self) -> bool:
@@ -358,6 +361,7 @@ class Unit:
                 self.link.unit = None
             self.tx = None
             self.loaded, self.rows_read = [], []
+            self.fresh, self.stored_as = {}, {}
             self.savepoints.clear()
             log.debug("unit %r %s", self.name, outcome.value)
 

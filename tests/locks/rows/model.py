@@ -7,7 +7,7 @@ import enum
 import uuid
 from decimal import Decimal
 
-from sqlalchemy import CHAR, DateTime, ForeignKey, Numeric, String, create_engine
+from sqlalchemy import CHAR, Column, DateTime, ForeignKey, Numeric, String, Table, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -137,6 +137,46 @@ class Cat(Beast):
 
     __mapper_args__ = {"polymorphic_identity": "cat"}  # noqa: RUF012
 
+
+class Label(Base):
+    __tablename__ = "lock_label"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class Shelf(Base):
+    """Its boxes don't know of it as an object."""
+
+    __tablename__ = "lock_shelf"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(default=0)
+    boxes: Mapped[list[Box]] = relationship()
+    labels: Mapped[list[Label]] = relationship(secondary="lock_shelf_label")
+
+
+class Box(Base):
+    __tablename__ = "lock_box"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    shelf_id: Mapped[int | None] = mapped_column(ForeignKey("lock_shelf.id"))
+    things: Mapped[list[Thing]] = relationship(cascade="all, delete-orphan")
+
+
+class Thing(Base):
+    __tablename__ = "lock_thing"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    box_id: Mapped[int] = mapped_column(ForeignKey("lock_box.id"))
+    n: Mapped[int] = mapped_column(default=0)
+
+
+Table(
+    "lock_shelf_label",
+    Base.metadata,
+    Column("shelf_id", ForeignKey("lock_shelf.id"), primary_key=True),
+    Column("label_id", ForeignKey("lock_label.id"), primary_key=True),
+)
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 #: Some keys of each class, not sorted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm.attributes import instance_state
 
 from ...policies.locks.book import Strength, stronger
 from ...policies.locks.order import Resource
+from .intent import State
 from .lookups import Found, Lookup
 from .own_order import in_own_order
 from .shapes import shape_of
@@ -42,6 +43,8 @@ class Footprint:
     #: Inserted objects whose key the flush will tell; `rows_of` names their rows then.
     new_objects: list[object] = field(default_factory=list)
     deletes: set[Resource] = field(default_factory=set)
+    #: The objects whose rows are updated or deleted, with the attributes that are set.
+    overwritten: Mapping[State, Collection[str]] = field(default_factory=dict)
     #: With `names`: client-given keys, unique values (new and old), association pairs.
     names: dict[Resource, Strength] = field(default_factory=dict)
     #: Left alone, the flush takes what is not held yet in the global order, above what is held.
@@ -71,6 +74,7 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         new_objects=survey.new_objects,
         writes=survey.writes,
         deletes=survey.deleted,
+        overwritten=survey.overwritten,
         names=survey.names,
         in_own_order=nothing_else
         and in_own_order(book, missing, survey.upgraded, survey.updated, survey.mappers),

@@ -36,6 +36,7 @@ from .acquire import (
     take_and_load,
     with_late,
 )
+from .fresh import note_read
 from .how import How
 from .overwriting import loaded_along, refuse_to_overwrite
 from .tables import tables_of
@@ -89,6 +90,7 @@ def lock_rows(
             entity: load(tx, entity, mapper, _locked(tx, mapper, keys, how))
             for entity, mapper, keys in asked
         }
+    note_read(tx, (instance for objects in found.values() for instance in objects.values()))
     if how.wait is not Wait.SKIP:
         _refuse_missing(tx, asked, found)
     return {
@@ -132,7 +134,9 @@ def lock_where(tx: CoreTransaction, statement: Select[Any], how: How) -> list[An
     wants = dict.fromkeys(resources_of(tx, mapper, keys), how.strength)
     acquire(tx, wants, timeout=how.timeout)
     held = _locked(tx, mapper, keys, how)
-    return _load(tx, mapper, statement.limit(None).offset(None), held)
+    rows = _load(tx, mapper, statement.limit(None).offset(None), held)
+    note_read(tx, rows)
+    return rows
 
 
 def load(
@@ -321,6 +325,7 @@ def _lock_unordered(
         keys = [tuple(inspect(each).identity) for each in rows]
         for resource in resources_of(tx, mapper, keys):
             unit.book.record(resource, how.strength, place)
+    note_read(tx, rows)
     return rows
 
 

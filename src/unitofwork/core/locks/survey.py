@@ -36,6 +36,8 @@ class Survey(Found):
         self.deleted: set[Resource] = set()
         #: Of the objects in the flush, also of those that only follow others.
         self.mappers: frozenset[Mapper[Any]] = frozenset()
+        #: The objects whose rows are updated or deleted, with the attributes that are set.
+        self.overwritten: dict[State, Collection[str]] = {}
         #: A row will be locked that can't be told before.
         self.is_unsure = False
         self._session = session
@@ -103,6 +105,7 @@ class Survey(Found):
         changed = self._changed(state, shape, copied)
         if not changed:
             return
+        self.overwritten[state] = changed
         for part in shape.parts:
             here = changed & part.columns.keys()
             if not here and not part.has_version:
@@ -138,6 +141,7 @@ class Survey(Found):
     def _delete(self, state: State) -> None:
         if state.key is None:
             return
+        self.overwritten[state] = ()
         for part in shape_of(state.mapper).parts:
             key = stored(state, part.key)
             if key is None:
