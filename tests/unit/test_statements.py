@@ -30,6 +30,8 @@ READS = (
     "EXPLAIN VERBOSE SELECT * FROM a FOR UPDATE",
     "EXPLAIN ANALYZE SELECT v FROM a",
     "SELECT v FROM a WHERE into_stock AND v > 1",
+    "SELECT ';UPDATE a'; SELECT 2;",
+    ";",
 )
 UNSURE = (
     "SELECT spend(1)",
@@ -48,6 +50,7 @@ LOCKS = (
     "WITH r AS (SELECT id FROM a FOR UPDATE) SELECT * FROM r",
     "EXPLAIN (ANALYZE, BUFFERS) SELECT * FROM a FOR UPDATE",
     "select $$ x $$, $1 from a for update",
+    "SET LOCAL lock_timeout = '1s'; SELECT * FROM a FOR SHARE;",
 )
 WRITES = (
     "INSERT INTO a VALUES (1)",
@@ -70,6 +73,9 @@ WRITES = (
     "COPY a FROM STDIN",
     "NOTIFY channel",
     "(INSERT INTO a VALUES (1) RETURNING id)",
+    "SELECT 1; UPDATE a SET v = 1",
+    "SET LOCAL lock_timeout = '1s'; update a set v = 1; select 1",
+    "SAVEPOINT s; SELECT * FROM a FOR UPDATE; DELETE FROM a",
 )
 
 

@@ -51,17 +51,26 @@ _READS = frozenset(
 )
 
 
+_WEAKEST_FIRST = list(Effect)
+
+
 @functools.lru_cache(maxsize=4096)
 def effect_of(sql: str) -> Effect:
-    """Judge by the text."""
-    bare = _bare(sql)
+    """Judge by the text; of several statements in one, by that which leaves most."""
+    parts = filter(str.strip, _bare(sql).split(";"))
+    return max(map(_effect_of_one, parts), key=_WEAKEST_FIRST.index, default=Effect.NOTHING)
+
+
+def _effect_of_one(bare: str) -> Effect:
     first = _FIRST_WORD.match(bare)
     word = first.group(1).lower() if first else ""
     if word == "lock":
         return Effect.LOCK
     if word == "explain" and (plan := _EXPLAIN.match(bare)):
         # Without ANALYZE it runs nothing.
-        return effect_of(bare[plan.end() :]) if _RUNS.search(plan["options"]) else Effect.NOTHING
+        return (
+            _effect_of_one(bare[plan.end() :]) if _RUNS.search(plan["options"]) else Effect.NOTHING
+        )
     if word not in _READS:
         return Effect.WRITE
     writes = _WRITES if word == "with" else _MAKES

@@ -32,6 +32,21 @@ class House(Base):
     code: Mapped[str | None] = mapped_column(unique=True)
 
 
+#: The house of whatever is inserted without one.
+OWNER = 3
+
+
+class Owned(Base):
+    """Its house is found by a function."""
+
+    __tablename__ = "write_owned"
+
+    id: Mapped[int] = key()
+    house_id: Mapped[int] = mapped_column(
+        ForeignKey("write_house.id", ondelete="CASCADE"), default=lambda: OWNER
+    )
+
+
 class Room(Base):
     """Goes with its house."""
 

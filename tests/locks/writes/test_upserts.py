@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, String, cast, create_engine, func, insert, literal, select
+from sqlalchemy import (
+    Connection,
+    String,
+    cast,
+    create_engine,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -20,7 +29,7 @@ from unitofwork.core.locks.sorting import sort_rows
 
 from .audit import check_book
 from .conftest import face_fixture
-from .model import House, Lamp, Part, Room, Tag, Word, Worker
+from .model import OWNER, House, Lamp, Owned, Part, Room, Tag, Word, Worker
 
 face = face_fixture("psycopg-sync")
 words, rooms = Word.__table__, Room.__table__
@@ -240,3 +249,11 @@ def test_other_databases_get_the_statement_as_it_is() -> None:
         tx.execute(insert(Word), sets)
     assert sent == [("INSERT", [("b", "x", 0), ("a", "x", 0)])]
     engine.dispose()
+
+
+async def test_a_foreign_key_that_is_left_to_a_default(face: PoolFace) -> None:
+    """It is no raw SQL: `strict_locks` lets it pass."""
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(insert(Owned), [{"id": 2}, {"id": 1}]))
+    found = face.aside("SELECT id, house_id FROM write_owned ORDER BY id")
+    assert found == [(1, OWNER), (2, OWNER)]

@@ -19,10 +19,10 @@ from sqlalchemy.sql.elements import (
     Grouping,
     Tuple,
 )
-from sqlalchemy.sql.schema import ScalarElementColumnDefault
 from sqlalchemy.sql.selectable import FromClause
 
 from .tables import key_columns
+from .values import Unknown, default_of
 
 #: A value that the database will compute.
 COMPUTED: Any = type("Computed", (), {"__repr__": lambda self: "COMPUTED"})()
@@ -185,7 +185,10 @@ def _equality(part: Any, parameters: Parameters) -> tuple[Any, list[Any]] | None
 def rows_inserted(
     statement: Insert, target: Target, parameters: list[Parameters]
 ) -> list[dict[Column[Any], Any]]:
-    """The rows of an INSERT, as far as their values are known."""
+    """The rows of an INSERT, as far as their values are known.
+
+    What a default will compute is left out; what an expression will is COMPUTED.
+    """
     multiple: Any = [each for group in statement._multi_values for each in group]
     common = dict(statement._values or {})
     if multiple:
@@ -200,14 +203,6 @@ def _row(target: Target, values: Any, parameters: Parameters) -> dict[Column[Any
     for key, value in values.items():
         row.update(dict.fromkeys(target.columns(key), value_of(value, parameters)))
     for column in target.table.columns:
-        if column not in row:
-            row[column] = _default(column)
+        if column not in row and not isinstance(default := default_of(column), Unknown):
+            row[column] = default
     return row
-
-
-def _default(column: Column[Any]) -> Any:
-    if isinstance(column.default, ScalarElementColumnDefault):
-        return column.default.arg
-    if column.default is not None:
-        return COMPUTED
-    return COMPUTED if column.server_default is not None or column.primary_key else None

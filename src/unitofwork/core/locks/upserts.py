@@ -120,7 +120,7 @@ def _new_rows(
                 values = tuple(row.get(column, COMPUTED) for column in link.columns)
                 if COMPUTED not in values:
                     check_parent(tables, link, values, found)
-                elif None not in values and link.parent not in parts[:number]:
+                elif _is_computed(link.columns, row) and link.parent not in parts[:number]:
                     return None
             given = tuple(row.get(column, COMPUTED) for column in key)
             if given and COMPUTED not in given and None not in given:
@@ -129,6 +129,16 @@ def _new_rows(
         if conflict_of(statement) is None:
             found.wants.pop(resource, None)
     return inserts
+
+
+def _is_computed(columns: Columns, row: Values) -> bool:
+    """Whether the statement has the database compute a foreign key.
+
+    What a default computes can't be told either, but nobody has written that into the statement:
+    it is left to the tripwire, as in a flush.
+    """
+    values = [row.get(column, NotImplemented) for column in columns]
+    return None not in values and COMPUTED in values
 
 
 def _tables(state: ORMExecuteState, target: Target) -> tuple[Table, ...]:
