@@ -71,6 +71,36 @@ def test_a_moved_table_fails(project: Path) -> None:
         assert "was moved; put it back" in checked.output
 
 
+@pytest.mark.parametrize("against", ["deployed.txt", "-"])
+def test_a_byte_order_mark_is_no_part_of_a_name(project: Path, against: str) -> None:
+    """As editors on Windows write it; it stays where it is."""
+    text = "\ufeffshelf\nbook\n"
+    for name in ("order.txt", "deployed.txt"):
+        (project / name).write_text(text, encoding="utf-8")
+    checked = run("--check", "order.txt", "--against", against, stdin=text)
+    assert (checked.exit_code, checked.output) == (0, "the lock order is complete\n")
+    assert run("--write", "order.txt").output == "nothing new\n"
+    assert (project / "order.txt").read_text(encoding="utf-8") == text
+
+
+def test_names_that_look_like_comments(project: Path) -> None:
+    """In quotes they can be pinned like any other."""
+    names = ["#d", "a #b", 'say "so"', '"said"', " padded ", "c#", "#", "plain"]
+    tables = "".join(f"Table({name!r}, metadata, Column('id', Integer))\n" for name in names)
+    head = "from sqlalchemy import *\nmetadata = MetaData()\n"
+    (project / "lock_command_names.py").write_text(head + tables)
+    models = "lock_command_names:metadata"
+    assert run("--write", "order.txt", models=models).exit_code == 0
+    assert run("--write", "order.txt", models=models).output == "nothing new\n"
+    assert run("--check", "order.txt", models=models).exit_code == 0
+    lines = (project / "order.txt").read_text().splitlines()
+    assert {'"#d"', '"a #b"', '"""said"""', 'say "so"', '" padded "', "c#", "plain"} <= set(lines)
+    (project / "order.txt").write_text('"#d"  # why\nplain # "so"\n')
+    missing = run("--check", "order.txt", models=models).output
+    assert "#d is" not in missing
+    assert "plain is" not in missing
+
+
 @pytest.mark.parametrize(
     ("arguments", "models", "said"),
     [

@@ -18,8 +18,11 @@ HEADER = """\
 # Only append, below the last line: a version that runs beside this one has the same order so far.
 # `unitofwork locks --write` appends new tables, `unitofwork locks --check` compares.
 """
-#: From a # at the start of a word to the end of the line; a table's name may have one inside.
-_COMMENT = re.compile(r"(^|\s)#.*")
+#: A name in quotes, which are doubled in it; or from a # at the start of a word to the end of the
+#: line a comment, for a table's name may have one inside.
+_LINE = re.compile(
+    r'\s*"(?P<quoted>(?:[^"]|"")*)"\s*(?:#.*)?$|(?P<plain>.*?)\s*(?:(?:^|(?<=\s))#.*)?$'
+)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -37,8 +40,9 @@ def read(path: str | os.PathLike[str]) -> tuple[str, ...]:
 def parse(text: str, source: str) -> tuple[str, ...]:
     """The tables of a file with this text. Raises `ConfigurationError` for one listed twice."""
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        name = _COMMENT.sub("", line).strip()
+    # Some editors begin a file with a byte order mark.
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        name = _name(line)
         if name in lines:
             raise ConfigurationError(
                 f"{source} lists {name} on line {lines[name]} and again on line {number}.",
@@ -47,6 +51,19 @@ def parse(text: str, source: str) -> tuple[str, ...]:
         if name:
             lines[name] = number
     return tuple(lines)
+
+
+def _name(line: str) -> str:
+    match = _LINE.match(line)
+    assert match is not None  # the second half of it matches everything
+    quoted: str | None = match["quoted"]
+    return match["plain"].strip() if quoted is None else quoted.replace('""', '"')
+
+
+def _line(name: str) -> str:
+    """The line for a table; in quotes where it would be read as something else."""
+    quoted = name.replace('"', '""')
+    return name if _name(name) == name else f'"{quoted}"'
 
 
 def write(path: str | os.PathLike[str], metadata: MetaData) -> list[str]:
@@ -61,7 +78,7 @@ def write(path: str | os.PathLike[str], metadata: MetaData) -> list[str]:
         text = file.read_text(encoding="utf-8") if exists else HEADER
         if text and not text.endswith("\n"):
             text += "\n"
-        file.write_text(text + "".join(f"{name}\n" for name in new), encoding="utf-8")
+        file.write_text(text + "".join(f"{_line(name)}\n" for name in new), encoding="utf-8")
     return new
 
 
