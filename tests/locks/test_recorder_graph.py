@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitofwork.policies.lock_graph import LockClass, LockGraph, Step, Taken, conflict
+from unitofwork.policies.lock_graph import (
+    MOST_ALIKE,
+    LockClass,
+    LockGraph,
+    Step,
+    Taken,
+    conflict,
+)
 from unitofwork.policies.locks.book import Strength
 from unitofwork.types import Place
 
@@ -39,13 +46,37 @@ def test_opposite_orders_are_a_circle_with_its_four_places() -> None:
 
 
 def test_a_circle_is_told_once() -> None:
-    """Neither the same pair again nor the same tables elsewhere in the code tell it anew."""
+    """Neither the same pair again nor the same places in units of other names tell it anew."""
     graph = LockGraph()
     graph.add(taken("a"), taken("b"))
     assert graph.add(taken("b"), taken("a")) is not None
     assert graph.add(taken("b"), taken("a")) is None
-    assert graph.add(taken("b", WRITE, "other", 7), taken("a", WRITE, "other", 8)) is None
+    assert graph.add(taken("b", unit="other"), taken("a", unit="other")) is None
     assert len(graph.cycles) == 1
+    assert len(graph) == 2
+
+
+def test_each_culprit_is_told() -> None:
+    """The same tables elsewhere in the code are something else to put right; up to a bound."""
+    graph = LockGraph()
+    graph.add(taken("a"), taken("b"))
+    for line in range(1, MOST_ALIKE + 1):
+        cycle = graph.add(taken("b", line=2 * line), taken("a", line=2 * line + 1))
+        assert cycle is not None
+        assert {place.line for place in cycle.places} == {1, 2 * line, 2 * line + 1}
+    assert not graph.left_out
+    assert graph.add(taken("b", line=998), taken("a", line=999)) is None
+    assert len(graph.cycles) == MOST_ALIKE
+    assert graph.left_out == {"circles of the same tables at more places"}
+
+
+def test_the_pairs_that_are_kept_are_bounded() -> None:
+    """What is beyond is left out, and it says so."""
+    graph = LockGraph(2)
+    for line in range(5):
+        graph.add(taken("a", line=line), taken("b"))
+    assert len(graph) == 2
+    assert graph.left_out == {"pairs of locks"}
 
 
 def test_one_order_is_no_circle() -> None:
@@ -76,6 +107,15 @@ def test_a_whole_table_meets_every_lock_in_it() -> None:
     whole = Taken(LockClass("a", UPDATE, whole_table=True), "u", Place("f", 1, "f"))
     graph.add(taken("a", KEY), taken("b"))
     assert graph.add(taken("b"), whole) is not None
+
+
+@pytest.mark.parametrize(("strength", "meets"), [(KEY, False), (SHARE, False), (WRITE, True)])
+def test_a_whole_table_in_share_mode_meets_writers(strength: Strength, meets: bool) -> None:
+    """CREATE INDEX waits for those who write rows, and not for those who only lock them."""
+    graph = LockGraph()
+    whole = Taken(LockClass("a", SHARE, whole_table=True), "u", Place("f", 1, "f"))
+    graph.add(taken("a", strength), taken("b"))
+    assert (graph.add(taken("b"), whole) is not None) is meets
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))

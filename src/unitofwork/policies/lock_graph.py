@@ -9,6 +9,8 @@ from typing import NamedTuple
 from ..types import Place
 from .locks.book import Strength
 
+#: Circles of the same tables that are told, each with other places.
+MOST_ALIKE = 20
 _READS_KEY = frozenset({Strength.KEY_SHARE, Strength.SHARE})
 
 
@@ -30,15 +32,14 @@ class LockClass(NamedTuple):
 
     def conflicts(self, other: LockClass) -> bool:
         """Whether a lock of the one can have to wait for one of the other."""
-        if self.resource != other.resource:
-            return False
-        return self.whole_table or other.whole_table or conflict(self.strength, other.strength)
+        # A lock of a whole table has the strength of those locks of rows that it keeps out.
+        return self.resource == other.resource and conflict(self.strength, other.strength)
 
     def covers(self, other: LockClass) -> bool:
         """Whether who holds this needs no more for the other, if it is the same row."""
-        if self.resource != other.resource:
+        if self.resource != other.resource or self.strength < other.strength:
             return False
-        return self.whole_table or (not other.whole_table and self.strength >= other.strength)
+        return self.whole_table or not other.whole_table
 
     def __str__(self) -> str:
         if self.whole_table:
@@ -52,6 +53,8 @@ class Taken(NamedTuple):
     lock: LockClass
     unit: str
     place: Place
+    #: By what a unit sends of itself, which waits for locks in the order of tables only.
+    in_order: bool = False
 
 
 class Step(NamedTuple):
@@ -71,6 +74,11 @@ class Cycle(NamedTuple):
         """The tables and names that are locked in no common order."""
         return frozenset(step.held.lock.resource for step in self.steps)
 
+    @property
+    def places(self) -> frozenset[Place]:
+        """Where its locks are taken."""
+        return frozenset(taken.place for step in self.steps for taken in step)
+
 
 class LockGraph:
     """Grows by one pair at a time, and tells when a pair closes a circle.
@@ -79,33 +87,53 @@ class LockGraph:
     table are left out, for rows have an order among themselves that their class does not show.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_pairs: int = 20_000) -> None:
         self.cycles: list[Cycle] = []
-        self._pairs: set[Step] = set()
+        #: What was too much to be kept.
+        self.left_out: set[str] = set()
+        self._most_pairs = most_pairs
+        #: Without the names of units, of which there may be ever more.
+        self._pairs: set[tuple[LockClass, Place, LockClass, Place]] = set()
         #: By what is held; of each pair of classes the first example.
         self._steps: dict[str, dict[tuple[LockClass, LockClass], Step]] = {}
-        self._reported: set[frozenset[str]] = set()
+        #: By the tables and names of circles, the places of each that was told.
+        self._told: dict[frozenset[str], set[frozenset[Place]]] = {}
 
     def __len__(self) -> int:
         """How many different pairs were seen."""
         return len(self._pairs)
 
     def add(self, held: Taken, taken: Taken) -> Cycle | None:
-        """`taken` was asked for while `held`. Returns the circle that is found by it, only once."""
+        """`taken` was asked for while `held`. Returns the circle that is found by it.
+
+        Each set of places is told only once.
+        """
+        pair = (held.lock, held.place, taken.lock, taken.place)
+        if held.lock.resource == taken.lock.resource or pair in self._pairs:
+            return None
+        if len(self._pairs) >= self._most_pairs:
+            self.left_out.add("pairs of locks")
+            return None
+        self._pairs.add(pair)
         step = Step(held, taken)
-        if held.lock.resource == taken.lock.resource or step in self._pairs:
-            return None
-        self._pairs.add(step)
         examples = self._steps.setdefault(held.lock.resource, {})
-        if (held.lock, taken.lock) in examples:
-            return None
-        examples[held.lock, taken.lock] = step
+        examples.setdefault((held.lock, taken.lock), step)
         for cycle in self._cycles_through(step):
-            if cycle.resources not in self._reported:
-                self._reported.add(cycle.resources)
+            if self._is_new(cycle):
                 self.cycles.append(cycle)
                 return cycle
         return None
+
+    def _is_new(self, cycle: Cycle) -> bool:
+        told = self._told.setdefault(cycle.resources, set())
+        places = cycle.places
+        if places in told:
+            return False
+        if len(told) >= MOST_ALIKE:
+            self.left_out.add("circles of the same tables at more places")
+            return False
+        told.add(places)
+        return True
 
     def _cycles_through(self, first: Step) -> Iterator[Cycle]:
         """The shortest ways from what it takes back to what it holds."""

@@ -26,9 +26,11 @@ class Remark(NamedTuple):
     held: Taken | None = None
 
     def __str__(self) -> str:
-        lock, unit, place = self.taken
+        taken = self.taken
         earlier = "" if self.held is None else f"\n    held since {self.held.place}"
-        return f"unit {unit!r} {self.doubt.value}: {lock}\n    at {place}{earlier}"
+        return (
+            f"unit {taken.unit!r} {self.doubt.value}: {taken.lock}\n    at {taken.place}{earlier}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class LockOrderReport:
     statements: int
     #: Statements that may lock, and could not be read.
     unread: tuple[str, ...]
+    #: Of what more was found than is kept.
+    left_out: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -59,6 +63,8 @@ class LockOrderReport:
             lines += ["Worth a look:", *(f"  {remark}" for remark in self.remarks)]
         if self.unread:
             lines += ["Not understood:", *(f"  {sql}" for sql in self.unread)]
+        if self.left_out:
+            lines.append(f"Left out, for there were too many: {', '.join(self.left_out)}.")
         return "\n".join(lines)
 
 
