@@ -3,90 +3,197 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..sql.lock_requests import Literal
+
 if TYPE_CHECKING:
-    from ..sql.parsing import LockRequest
+    from ..sql.lock_requests import Inserted, LockRequest
 
-#: How many values of one statement are kept.
-MANY_VALUES = 2_000
+#: So many values of one statement are looked at: that keeps its cost from depending on them.
+MANY_VALUES = 12
+#: So many values are kept of each table.
+MANY_ROWS = 2_000
+_LISTS = frozenset({list, tuple})
+_SETS = (Mapping, tuple)
 
 
-class Rows(enum.Enum):
+class Rows(enum.IntEnum):
     """How the rows of a request compare with what the transaction has locked in that table."""
 
     FIRST = 0
     SAME = 1
     OTHER = 2
+    #: Nothing names them.
     UNKNOWN = 3
-    #: In a table into which it has inserted: probably its own new row.
-    OWN = 4
+    #: Named, but a statement that named none, or too many, may have locked them.
+    MAYBE = 4
+    #: Its own new rows, or probably so: nothing names them, and it has inserted into that table.
+    OWN = 5
+    #: There are no rows: no key, or NULL for one.
+    NONE = 6
+
+
+class _Seen:
+    """What one transaction has locked in one table."""
+
+    __slots__ = ("by", "is_open", "made", "makes_any", "values")
+
+    def __init__(self) -> None:
+        #: The columns whose values are kept; others can't be compared with them.
+        self.by: tuple[str, ...] | None = None
+        #: In the order in which they came, as keys.
+        self.values: dict[object, None] = {}
+        #: There are rows beside that nothing has named.
+        self.is_open = False
+        #: The values of rows that it has inserted, and whether there are others beside.
+        self.made: dict[object, None] = {}
+        self.makes_any = False
+
+
+#: What was seen of each table at a savepoint.
+Mark = dict[str, tuple[int, bool, int, bool]]
 
 
 class RowsSeen:
     """The values by which one transaction has named rows."""
 
-    __slots__ = ("inserted", "values")
+    __slots__ = ("_tables",)
 
     def __init__(self) -> None:
-        #: By table.
-        self.values: dict[str, set[object]] = {}
-        self.inserted: set[str] = set()
+        self._tables: dict[str, _Seen] = {}
 
     def compare(self, request: LockRequest, parameters: Any) -> Rows:
-        """Judge by the values in the WHERE; where there are none, remember all that are sent."""
-        resource = request.lock.resource
-        if resource in self.inserted:
-            return Rows.OWN
-        found = (
-            _named_values(request, parameters) if request.parameters or request.literals else None
-        )
-        before = self.values.get(resource)
-        if before is None:
-            self.values[resource] = found or set(_values_of(parameters))
-            return Rows.FIRST
-        if found and found <= before:
+        """Judge by the values that name the rows, and remember them."""
+        if request.exact:
             return Rows.SAME
-        before.update(found or _values_of(parameters))
-        return Rows.OTHER if found else Rows.UNKNOWN
+        values, are_all = _values_of(request, parameters)
+        if are_all and not values:
+            return Rows.NONE
+        resource = request.lock.resource
+        seen = self._tables.get(resource)
+        if seen is None:
+            seen = self._tables[resource] = _Seen()
+        try:
+            return _compare(seen, request, values, are_all)
+        except TypeError:  # a value that has no hash
+            seen.is_open = True
+            return Rows.MAYBE
 
+    def insert(self, inserted: Inserted, parameters: Any) -> None:
+        """Remember rows as the transaction's own."""
+        seen = self._tables.setdefault(inserted.table, _Seen())
+        rows = inserted.rows
+        values, are_all = ((), False) if rows is None else _values_of(rows, parameters)
+        comparable = rows is not None and seen.by in (None, rows.by)
+        seen.makes_any = seen.makes_any or not (are_all and values and comparable)
+        if rows is None or seen.makes_any:
+            return
+        try:
+            seen.made.update(dict.fromkeys(values))
+        except TypeError:  # a value that has no hash
+            seen.makes_any = True
+        seen.by = rows.by
+        seen.makes_any = seen.makes_any or len(seen.made) > MANY_ROWS
 
-def _sets(parameters: Any) -> Iterable[Any]:
-    """The sets of parameters: one, or those of an executemany."""
-    if isinstance(parameters, list) and parameters and isinstance(parameters[0], Mapping | tuple):
-        return parameters
-    return (parameters,)
+    def mark(self) -> Mark:
+        """What was seen until now, to go back to."""
+        return {
+            name: (len(seen.values), seen.is_open, len(seen.made), seen.makes_any)
+            for name, seen in self._tables.items()
+        }
 
-
-def _flat(value: Any) -> Iterator[object]:
-    if isinstance(value, list | tuple | set | frozenset):
-        for part in value:
-            yield from _flat(part)
-    elif value.__hash__ is not None:
-        yield value
-
-
-def _values_of(parameters: Any) -> list[object]:
-    values: list[object] = []
-    for one in _sets(parameters):
-        for value in one.values() if isinstance(one, Mapping) else one or ():
-            values.extend(_flat(value))
-            if len(values) > MANY_VALUES:
-                return values
-    return values
-
-
-def _named_values(request: LockRequest, parameters: Any) -> set[object]:
-    found: set[object] = set(request.literals)
-    for one in _sets(parameters):
-        for key in request.parameters:
-            try:
-                value = one[key]
-            except (KeyError, IndexError, TypeError):
+    def back_to(self, mark: Mark) -> None:
+        """Forget what was seen since."""
+        for name, seen in list(self._tables.items()):
+            if name not in mark:
+                del self._tables[name]
                 continue
-            if isinstance(value, list | tuple):
-                found.update(_flat(value))
-            elif value.__hash__ is not None:
-                found.add(value)
-    return found
+            values, seen.is_open, made, seen.makes_any = mark[name]
+            for kept, length in ((seen.values, values), (seen.made, made)):
+                while len(kept) > length:
+                    kept.popitem()
+
+
+def _compare(seen: _Seen, request: LockRequest, values: Sequence[object], are_all: bool) -> Rows:
+    known = seen.values
+    is_first = not known and not seen.is_open
+    if not values:
+        if seen.makes_any or seen.made:
+            return Rows.OWN
+        seen.is_open = True
+        return Rows.FIRST if is_first else Rows.UNKNOWN
+    if seen.makes_any:
+        return Rows.OWN
+    if seen.by is None:
+        seen.by = request.by or None
+    if not request.by or seen.by != request.by:
+        seen.is_open = True
+        return Rows.FIRST if is_first else Rows.MAYBE
+    if seen.made and are_all and all(value in seen.made for value in values):
+        return Rows.OWN
+    if are_all and len(values) == 1 and values[0] in known:
+        return Rows.SAME
+    missing = [value for value in values if value not in known]
+    was_open = seen.is_open
+    if not are_all or len(known) > MANY_ROWS:
+        seen.is_open = True
+    if missing:
+        # One value can be written in several ways: 7 and "7" may be one row.
+        of_a_kind = is_first or type(missing[0]) is type(next(iter(known), missing[0]))
+        known.update(dict.fromkeys(missing))
+        if is_first:
+            return Rows.FIRST
+        return Rows.OTHER if of_a_kind and not was_open else Rows.MAYBE
+    return Rows.SAME if are_all else Rows.MAYBE
+
+
+_NOT_NAMED: tuple[Sequence[object], bool] = ((), False)
+
+
+def _values_of(request: LockRequest, parameters: Any) -> tuple[Sequence[object], bool]:
+    """The values that name rows, not more than are looked at, and whether these are all."""
+    only = request.only
+    try:
+        if only is not None and type(parameters) is not list:
+            value = parameters[only]
+            return ((value,), True) if type(value) is int else _flat(value)
+        if not request.keys:
+            return _NOT_NAMED
+        is_many = isinstance(parameters, list) and parameters and isinstance(parameters[0], _SETS)
+        return _of_all(request, parameters if is_many else (parameters,))
+    except (KeyError, IndexError, TypeError):
+        return _NOT_NAMED
+
+
+def _of_all(request: LockRequest, sets: Sequence[Any]) -> tuple[Sequence[object], bool]:
+    """Of an executemany, or of several keys."""
+    keys, found = request.keys, list[object]()
+    head = sets[: max(1, MANY_VALUES // len(keys))]
+    are_all = len(head) == len(sets) and not request.more
+    for one in head:
+        for key in keys:
+            parts = [part.value if isinstance(part, Literal) else one[part.key] for part in key]
+            if len(parts) > 1:
+                if not any(part is None for part in parts):
+                    found.append(tuple(parts))
+            elif parts[0] is None:
+                continue
+            elif type(parts[0]) in _LISTS:
+                values, whole = _flat(parts[0])
+                are_all = are_all and whole
+                found.extend(values)
+            else:
+                found.append(parts[0])
+    return found, are_all
+
+
+def _flat(value: Any) -> tuple[Sequence[object], bool]:
+    """The values that a parameter stands for; NULL is none."""
+    if value is None:
+        return (), True
+    if type(value) not in _LISTS:
+        return (value,), True
+    values = [each for each in value[:MANY_VALUES] if each is not None]
+    return values, len(value) <= MANY_VALUES

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, MetaData, Table, TextClause, UniqueConstraint, event
+from sqlalchemy import Connection, Engine, MetaData, Table, TextClause, event
 
 from ..errors import ConfigurationError
 from ..policies.lock_graph import LockClass, LockGraph, Taken
 from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
 from ..types import Place
 from . import places
-from .recorded_rows import Rows, RowsSeen
+from .recorded_facts import facts_of, is_late, ranks_of
+from .recorded_rows import Mark, Rows, RowsSeen
 
 if TYPE_CHECKING:
-    from ..sql.parsing import LockRequest, Statement, TableFacts
+    from ..sql.lock_requests import LockRequest, Statement, TableFacts
+    from .unit import Unit
 
 log = logging.getLogger("unitofwork.locks")
-#: Texts and ways through them that are remembered; beyond, they are worked out anew.
+#: Texts, and ways through them, that are remembered; beyond, they are worked out anew. And so
+#: many findings of each kind are kept.
 LIMIT = 20_000
+#: Named locks that are told apart by the parameter that says which.
+MOST_NAMES = 1_000
 
 
 def recording_wanted() -> bool:
@@ -44,6 +50,36 @@ class _State:
         self.after: dict[Any, _State] = {}
 
 
+class By(enum.IntEnum):
+    """Who has written a statement."""
+
+    ANYONE = 0
+    #: SQLAlchemy, in a unit: its locks were taken before, or are in order, or their wait is short.
+    UNIT = 1
+    #: The unit itself, to take locks: the text tells which of them are waited for.
+    LOCK_QUERY = 2
+
+
+class _Savepoint(NamedTuple):
+    """What was held, and seen, when it was set."""
+
+    name: str
+    state: _State
+    rows: Mark
+
+
+class _Way(NamedTuple):
+    """A statement, and all that it depends on what it adds to a state."""
+
+    statement: Statement
+    #: The unit's name, or where the transaction began.
+    origin: str | Place | None
+    by: By
+    #: Whether it is part of a flush of SQLAlchemy's.
+    flushes: bool
+    rows: tuple[Rows, ...]
+
+
 @dataclass(slots=True)
 class _Track:
     """One transaction."""
@@ -52,10 +88,15 @@ class _Track:
     #: The unit's name; without a unit the place where the transaction began to lock.
     origin: str | Place | None = None
     rows: RowsSeen = field(default_factory=RowsSeen)
-    #: By the name of a savepoint, what was held when it was set.
-    savepoints: dict[str, _State] = field(default_factory=dict)
+    #: The last is the innermost.
+    savepoints: list[_Savepoint] = field(default_factory=list)
     #: Named locks of the session, which stay when the transaction ends.
     stays: set[LockClass] = field(default_factory=set)
+
+    def savepoint(self, name: str) -> int | None:
+        """Where the innermost savepoint of that name is, if it is known."""
+        places = range(len(self.savepoints) - 1, -1, -1)
+        return next((at for at in places if self.savepoints[at].name == name), None)
 
 
 class Recorder:
@@ -79,14 +120,18 @@ class Recorder:
         self._parsing = parsing
         self._engine = engine
         self._metadata: set[MetaData] = set() if metadata is None else {metadata}
-        self._graph = LockGraph()
-        self._remarks: dict[Remark, None] = {}
+        self._graph = LockGraph(LIMIT)
+        #: By what they are about, without the names of units, of which there may be ever more.
+        self._remarks: dict[tuple[Any, ...], Remark] = {}
         self._unread: dict[str, None] = {}
-        self._nothing = parsing.Statement()
+        self._left_out: set[str] = set()
         #: With each, whether SQLAlchemy has written it.
-        self._statements: dict[str, tuple[Statement, bool]] = {}
+        self._statements: dict[str, tuple[tuple[Statement, ...], bool]] = {}
+        #: Those whose parameters say which named locks they take, by statement and names.
+        self._named: dict[tuple[Any, ...], Statement] = {}
         self._start = _State(())
         self._states: dict[tuple[Taken, ...], _State] = {(): self._start}
+        self._ways = 0
         #: Threads may add to the graph at the same time; what is known needs no lock.
         self._learning = threading.Lock()
         self._listeners: list[tuple[str, Callable[..., Any]]] = [
@@ -116,10 +161,11 @@ class Recorder:
         with self._learning:
             return LockOrderReport(
                 cycles=tuple(self._graph.cycles),
-                remarks=tuple(self._remarks),
+                remarks=tuple(self._remarks.values()),
                 pairs=len(self._graph),
                 statements=len(self._statements),
                 unread=tuple(self._unread),
+                left_out=tuple(sorted(self._left_out | self._graph.left_out)),
             )
 
     # --- listeners; they run in the thread or greenlet that holds the connection
@@ -134,35 +180,57 @@ class Recorder:
         many: bool,
     ) -> None:
         known, compiled = self._statements.get(statement) or self._read(statement, context)
-        if known is self._nothing:
+        if not known or _commits_each(conn):  # locks nothing, or gives it back before the next one
             return
-        if _commits_each(conn):
-            return  # given back before the next statement
         info = conn.info
-        track = info.get(self)
-        if track is None:
-            track = info[self] = _Track(self._start)
-        if not known.locks and known.inserts is None:
-            self._give_back(track, known)
-            return
+        for each in known:
+            if each.ends:
+                self._forget(info)
+                continue
+            track = info.get(self)
+            if track is None:
+                track = info[self] = _Track(self._start)
+            if each.locks or each.inserted is not None:
+                self._follow(track, each, compiled, info, parameters, context)
+            else:
+                self._give_back(track, each, parameters)
+
+    def _follow(
+        self,
+        track: _Track,
+        known: Statement,
+        compiled: bool,
+        info: dict[Any, Any],
+        parameters: Any,
+        context: Any,
+    ) -> None:
+        """Go on to what the transaction holds after a statement."""
         hold = info.get("unitofwork_hold")
         unit = None if hold is None else hold.unit
-        # What SQLAlchemy writes in a unit, and the unit's own lock queries, are in order already.
+        by = By.ANYONE
         if unit is None:
-            ordered = False
             if track.origin is None:
                 track.origin = places.caller() if hold is None else hold.acquired_at
         else:
-            ordered = compiled or unit.is_locking
             track.origin = unit.name
-        rows = tuple([track.rows.compare(request, parameters) for request in known.locks])
-        if known.inserts is not None:
-            track.rows.inserted.add(known.inserts)
+            if compiled or unit.is_locking:
+                by = By.LOCK_QUERY if unit.is_locking else By.UNIT
+        if known.by_value:
+            known = self._told_apart(known, parameters)
+        rows = track.rows
+        compared: tuple[Rows, ...]
+        if len(known.locks) == 1:  # the plain case
+            compared = (rows.compare(known.locks[0], parameters),)
+        else:
+            compared = tuple([rows.compare(request, parameters) for request in known.locks])
+        if known.inserted is not None:
+            rows.insert(known.inserted, parameters)
         if known.sessions:
             track.stays.update(known.sessions)
-        way = (statement, track.origin, ordered, rows)
-        state = track.state.after.get(way)
-        track.state = state or self._learn(track, way, known)
+        # A flush looks up what it sends in a cache of its mapper.
+        flushes = compiled and "compiled_cache" in context.execution_options
+        way = (known, track.origin, by, flushes, compared)
+        track.state = track.state.after.get(way) or self._learn(track, _Way(*way), unit)
 
     def _ended(self, conn: Connection, *which: Any) -> None:
         if not conn.closed and not conn.invalidated:
@@ -174,65 +242,96 @@ class Recorder:
     def _forget(self, info: dict[Any, Any]) -> None:
         track = info.pop(self, None)
         if track is not None and track.stays:
-            kept = tuple(one for one in track.state.held if one.lock in track.stays)
-            info[self] = _Track(self._state(kept), stays=track.stays)
+            info[self] = _Track(self._state(_staying(track)), stays=track.stays)
 
-    def _give_back(self, track: _Track, known: Statement) -> None:
+    def _give_back(self, track: _Track, known: Statement, parameters: Any) -> None:
         if known.sets is not None:
-            track.savepoints[known.sets] = track.state
+            track.savepoints.append(_Savepoint(known.sets, track.state, track.rows.mark()))
+        elif known.releases is not None:
+            at = track.savepoint(known.releases)
+            if at is not None:
+                del track.savepoints[at:]
         elif known.back_to is not None:
-            # The rows' values stay: they only say which rows are the same, not what is held.
-            track.state = track.savepoints.get(known.back_to, track.state)
+            at = track.savepoint(known.back_to)
+            if at is not None:
+                del track.savepoints[at + 1 :]
+                _, state, mark = track.savepoints[at]
+                track.rows.back_to(mark)
+                later = [one for one in _staying(track) if one not in state.held]
+                track.state = self._state((*state.held, *later)) if later else state
         elif known.gives_back is not None:
-            gone = {k for k in track.stays if known.gives_back in ("", k.resource)}
+            name = known.gives_back.told(parameters)
+            gone = {one for one in track.stays if name in ("", one.resource.partition(" lock ")[2])}
             track.stays -= gone
             kept = tuple(one for one in track.state.held if one.lock not in gone)
             track.state = self._state(kept)
 
     # --- what is new
 
-    def _read(self, statement: str, context: Any) -> tuple[Statement, bool]:
+    def _read(self, statement: str, context: Any) -> tuple[tuple[Statement, ...], bool]:
         source = getattr(context.compiled, "statement", None)
         table = getattr(source, "table", None)
+        dialect = context.dialect
+        schema: str | None = dialect.default_schema_name
+
+        def facts(name: str) -> TableFacts | None:
+            return facts_of(self._metadata, name, schema)
+
         with self._learning:
-            if isinstance(table, Table):
+            if isinstance(table, Table) and table.metadata not in self._metadata:
                 self._metadata.add(table.metadata)
-            known = self._parsing.read(statement, context.dialect.name, self._facts)
-            if not known.readable:
-                self._unread[" ".join(statement.split())[:200]] = None
-            if known == self._nothing:
-                known = self._nothing
+                self._statements.clear()  # it tells more about them
+            known = self._parsing.read(statement, dialect.name, facts, schema)
+            if not all(each.readable for each in known):
+                self._keep(self._unread, " ".join(statement.split())[:200], None, "statements")
             if len(self._statements) > LIMIT:
                 self._statements.clear()
             compiled = source is not None and not isinstance(source, TextClause)
-            self._statements[statement] = known, compiled
-            return known, compiled
+            known = tuple(each for each in known if not each.is_nothing)
+            return self._statements.setdefault(statement, (known, compiled))
 
-    def _facts(self, name: str) -> TableFacts | None:
-        for metadata in self._metadata:
-            table = metadata.tables.get(name)
-            if table is not None:
-                return _facts_of(table, self._parsing.TableFacts)
-        return None
+    def _told_apart(self, known: Statement, parameters: Any) -> Statement:
+        """The statement with the named locks that its parameters tell."""
+        names = (each.name.told(parameters) for each in known.locks if each.name is not None)
+        key = (known, *names)
+        found = self._named.get(key)
+        if found is None:
+            with self._learning:
+                if len(self._named) >= MOST_NAMES:
+                    self._left_out.add("named locks")
+                    return self._named.setdefault((known,), known.without_names())
+                found = self._named.setdefault(key, known.with_names(parameters))
+        return found
 
-    def _learn(self, track: _Track, way: tuple[Any, ...], known: Statement) -> _State:
-        _, origin, ordered, rows = way
+    def _learn(self, track: _Track, way: _Way, unit: Unit | None) -> _State:
+        origin = way.origin
         place = places.caller()
         name = origin if isinstance(origin, str) else place.function
         found = []
         held = list(track.state.held)
+        ranks = ranks_of(unit) if unit is not None and way.by is By.UNIT else {}
         with self._learning:
-            for request, compared in zip(known.locks, rows, strict=True):
-                taken = Taken(request.lock, name, place)
-                if self._is_held(held, request, compared, taken, ordered):
+            for request, compared in zip(way.statement.locks, way.rows, strict=True):
+                taken = Taken(request.lock, name, place, way.by is not By.ANYONE)
+                if self._is_held(held, request, compared, taken, way):
                     continue
                 if request.waits:
-                    found += [self._graph.add(earlier, taken) for earlier in held]
-                    if request.many and not ordered and compared is not Rows.SAME:
-                        self._remarks[Remark(Doubt.MANY, taken)] = None
+                    found += [
+                        self._graph.add(earlier, taken)
+                        for earlier in held
+                        if not (earlier.in_order and is_late(earlier.lock, taken.lock, ranks))
+                    ]
+                    if request.many and not taken.in_order and compared is not Rows.SAME:
+                        self._remark(Doubt.MANY, taken)
                 if taken not in held:
                     held.append(taken)
             state = self._state(tuple(held))
+            if self._ways >= LIMIT:
+                self._states = {(): self._start}
+                self._start.after.clear()
+                track.state.after.clear()
+                self._ways = 0
+            self._ways += 1
             track.state.after[way] = state
         for cycle in found:
             if cycle is not None:
@@ -245,55 +344,54 @@ class Recorder:
         request: LockRequest,
         compared: Rows,
         taken: Taken,
-        ordered: bool,
+        way: _Way,
     ) -> bool:
         """Whether the request adds nothing to what is held; notes what is odd about it."""
-        if compared is Rows.OWN:
+        if compared is Rows.OWN or compared is Rows.NONE:
             return True
         earlier = [one for one in held if one.lock.resource == request.lock.resource]
         if not earlier:
             return False
-        if any(one.lock.whole_table for one in earlier):
+        covering = [one for one in earlier if one.lock.covers(request.lock)]
+        if any(one.lock.whole_table for one in covering):
             return True
-        covered = any(one.lock.covers(request.lock) for one in earlier)
-        if request.waits and not ordered:
-            if compared is not Rows.SAME and compared is not Rows.FIRST:
-                # The same line twice is mostly one flush, which SQLAlchemy sorts.
-                if taken.place not in [one.place for one in earlier]:
-                    self._remarks[Remark(Doubt.AGAIN, taken, earlier[0])] = None
-            elif not covered:
+        if request.waits and not taken.in_order:
+            if compared is Rows.OTHER or compared is Rows.UNKNOWN:
+                # One flush has many statements on one line, and SQLAlchemy sorts their rows.
+                if not (way.flushes and taken.place in [one.place for one in earlier]):
+                    self._remark(Doubt.AGAIN, taken, earlier[0])
+            elif not covering:
                 weak = [one for one in earlier if one.lock.conflicts(request.lock)]
                 shared = [one for one in weak if not one.lock.conflicts(one.lock)]
                 if shared:
-                    self._remarks[Remark(Doubt.UPGRADE, taken, shared[0])] = None
-        return covered and compared is not Rows.OTHER
+                    self._remark(Doubt.UPGRADE, taken, shared[0])
+        return bool(covering) and compared is not Rows.OTHER
+
+    def _remark(self, doubt: Doubt, taken: Taken, held: Taken | None = None) -> None:
+        earlier = () if held is None else (held.lock, held.place)
+        about = (doubt, taken.lock, taken.place, *earlier)
+        self._keep(self._remarks, about, Remark(doubt, taken, held), "remarks")
+
+    def _keep(self, found: dict[Any, Any], key: Any, value: Any, what: str) -> None:
+        if len(found) < LIMIT:
+            found.setdefault(key, value)
+        elif key not in found:
+            self._left_out.add(what)
 
     def _state(self, held: tuple[Taken, ...]) -> _State:
         if len(self._states) > LIMIT:
             self._states = {(): self._start}
-            self._start.after.clear()
         state = self._states.get(held)
         if state is None:
             state = self._states[held] = _State(held)
         return state
 
 
+def _staying(track: _Track) -> tuple[Taken, ...]:
+    return tuple(one for one in track.state.held if one.lock in track.stays)
+
+
 def _commits_each(conn: Connection) -> bool:
     level = conn.get_execution_options().get("isolation_level")
     level = level or getattr(conn.dialect, "_on_connect_isolation_level", None)
     return level == "AUTOCOMMIT"
-
-
-def _facts_of(table: Table, facts: type[TableFacts]) -> TableFacts:
-    primary = frozenset(column.name for column in table.primary_key.columns)
-    unique = {
-        column.name
-        for constraint in table.constraints
-        if isinstance(constraint, UniqueConstraint)
-        for column in constraint.columns
-    }
-    unique |= {c.name for index in table.indexes if index.unique for c in index.columns}
-    parents = {
-        key.parent.name: key.target_fullname.rpartition(".")[0] for key in table.foreign_keys
-    }
-    return facts(primary, primary | unique, parents)
