@@ -70,10 +70,22 @@ def acquire(
     if wait is Wait.BLOCK:
         take_planned(unit, connection, plan, timeout)
         return
-    if plan.late:
-        limit_waits(unit, connection)
-    everything = {**plan.late, **plan.in_order}
-    take(unit, connection, dict(sorted(everything.items())), wait, GUARD)
+    everything = dict(sorted({**plan.late, **plan.in_order}.items()))
+    during = guard(tx, wait, everything.values())
+    take(unit, connection, everything, wait, during, is_answer=wait is Wait.NOWAIT)
+
+
+def guard(tx: CoreTransaction, wait: Wait, strengths: Iterable[Strength]) -> float | None:
+    """How long a request that asks not to wait may do so all the same.
+
+    For a table that others keep for themselves, and with KEY SHARE for some rows (LOCKS class 25).
+    Who holds nothing may wait for the table while it skips rows: that is in order.
+    """
+    if tx.unit.book.top is not None:
+        limit_waits(tx.unit, connection_of(tx))
+    elif wait is Wait.SKIP and Strength.KEY_SHARE not in strengths:
+        return None
+    return GUARD
 
 
 def take_planned(
@@ -86,7 +98,8 @@ def take_planned(
         late = plan.late
         with_late(unit, late, lambda: take(unit, connection, late, Wait.NOWAIT, GUARD))
     if plan.in_order:
-        take(unit, connection, plan.in_order, Wait.BLOCK, timeout)
+        is_answer = timeout is not None
+        take(unit, connection, plan.in_order, Wait.BLOCK, timeout, is_answer=is_answer)
 
 
 def can_lock(unit: Unit) -> bool:
@@ -112,18 +125,25 @@ def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
 
 
 def take(
-    unit: Unit, connection: Connection, wants: Wants, wait: Wait, during: float | None = None
+    unit: Unit,
+    connection: Connection,
+    wants: Wants,
+    wait: Wait,
+    during: float | None = None,
+    *,
+    is_answer: bool = False,
 ) -> None:
     """Send one lock query for `wants`, which are sorted, and book what came back.
 
-    Two if names are among them: a query has the locks of all of its tables while it waits for
-    its first row, and names come before tables.
+    `during`: seconds that each lock may be waited for. `is_answer`: see `locking`.
+    Two queries if names are among them: a query has the locks of all of its tables while it waits
+    for its first row, and names come before tables.
     """
     names = {resource: how for resource, how in wants.items() if resource.rank == NAMES}
     if 0 < len(names) < len(wants):
         rows = {resource: how for resource, how in wants.items() if resource not in names}
-        take(unit, connection, names, wait, during)
-        take(unit, connection, rows, wait, during)
+        take(unit, connection, names, wait, during, is_answer=is_answer)
+        take(unit, connection, rows, wait, during, is_answer=is_answer)
         return
     steps: list[Step] = []
     asked: list[list[Resource]] = []
@@ -137,7 +157,7 @@ def take(
         steps.append(step)
         asked.append(resources)
     statement = lock_statement(tuple(steps), wait)
-    with locking(unit, wants, limited=during is not None):
+    with locking(unit, wants, is_answer=is_answer):
         found = answer(connection.execute(statement, parameters), len(steps))
     note(unit, found.transaction_id, found.lock_timeout)
     for step, resources in zip(steps, asked, strict=True):
@@ -180,6 +200,7 @@ def take_and_load(
     resources: Sequence[Resource],
     send: Callable[[Step, bool, Parameters], Sequence[Any]],
     during: float | None = None,
+    is_answer: bool = False,
 ) -> dict[tuple[Any, ...], Any]:
     """Lock rows of one table, sorted, by a `load_statement`; what came beside its facts, by key.
 
@@ -188,7 +209,7 @@ def take_and_load(
     step = step_for(table, strength, len(resources))
     parameters = limits(unit, during).parameters()
     parameters |= rows_parameters(0, step, [each.key for each in resources])
-    with locking(unit, resources, limited=during is not None):
+    with locking(unit, resources, is_answer=is_answer):
         rows = send(step, parameters["during"] is not None, parameters)
     unit.book.touch(resources[0].rank)
     place = places.caller()
@@ -260,16 +281,16 @@ def note(unit: Unit, transaction_id: str, lock_timeout: str) -> None:
 class locking:
     """While the unit sends a lock query of its own, which its book tells better than the text.
 
-    `asked`: what it locks. `limited`: its caller has said how long it may wait, so that a refusal
+    `asked`: what it locks. `is_answer`: its caller has said how long it may wait, so that a refusal
     is the answer.
     """
 
     def __init__(
-        self, unit: Unit, asked: Iterable[Resource] = (), *, limited: bool = False
+        self, unit: Unit, asked: Iterable[Resource] = (), *, is_answer: bool = False
     ) -> None:
         self._unit = unit
         self._asked = asked
-        self._limited = limited
+        self._is_answer = is_answer
 
     def __enter__(self) -> None:
         self._unit.is_locking = True
@@ -278,7 +299,7 @@ class locking:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._unit.is_locking = False
         self._unit.asking = ()
-        if self._limited and error is not None:
+        if self._is_answer and error is not None:
             self._unit.refusal = error
 
 

@@ -16,7 +16,6 @@ from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from ...sql.row_locks import (
     FOR,
-    GUARD,
     Step,
     Wait,
     among_keys,
@@ -31,6 +30,7 @@ from .acquire import (
     acquire,
     can_lock,
     connection_of,
+    guard,
     limit_waits,
     locking,
     take_and_load,
@@ -79,7 +79,6 @@ def lock_rows(
     at_once = _in_one_query(tx, asked[0][1], wants, how) if len(asked) == 1 else None
     if at_once is Wait.NOWAIT and how.wait is Wait.BLOCK:
         late = dataclasses.replace(how, wait=at_once)
-        limit_waits(tx.unit, connection_of(tx))
         load_late = functools.partial(_lock_and_load, tx, asked[0][1], wants, late)
         found = {asked[0][0]: with_late(tx.unit, wants, load_late)}
     elif at_once is not None:
@@ -251,8 +250,10 @@ def _lock_and_load(
         return (answer.unique() if loaded_along(mapper) else answer).all()
 
     (table,) = tables_of(mapper)
-    during = how.timeout if how.wait is Wait.BLOCK else GUARD
-    found = take_and_load(tx.unit, table, how.strength, sorted(wants), send, during)
+    is_answer = how.wait is Wait.NOWAIT or how.timeout is not None
+    waits = how.wait is Wait.BLOCK
+    during = how.timeout if waits else guard(tx, how.wait, (how.strength,))
+    found = take_and_load(tx.unit, table, how.strength, sorted(wants), send, during, is_answer)
     if len(found) < len(wants) and how.wait is not Wait.SKIP:
         # One that the application's own criteria hide is locked although it does not come.
         for resource in wants:
@@ -306,9 +307,7 @@ def _lock_unordered(
     unit = tx.unit
     locks = can_lock(unit)
     if locks:
-        if unit.book.top is not None or how.strength is Strength.KEY_SHARE:
-            # It still waits for a table that others keep for themselves, and with KEY SHARE for
-            # some rows (LOCKS class 25): that must end where it could close a circle.
+        if guard(tx, how.wait, (how.strength,)) is not None:
             limit_waits(unit, connection_of(tx))
         statement = statement.with_for_update(
             nowait=how.wait is Wait.NOWAIT,
@@ -316,7 +315,7 @@ def _lock_unordered(
             of=tables_of(mapper),
             **FOR[how.strength],
         )
-    with locking(unit, limited=True):
+    with locking(unit, is_answer=how.wait is Wait.NOWAIT):
         rows = list(tx.execute(statement, execution_options=_FRESH).unique().scalars())
     if locks:
         for table in tables_of(mapper):
