@@ -15,7 +15,7 @@ from .comparing import lock_and_compare
 from .covered import rows_covered
 from .declared import declared
 from .footprint import Footprint, closure, footprint, rows_of
-from .tables import tables_of
+from .row_keys import row_keys
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -115,5 +115,7 @@ def rows_to_compare(tx: CoreTransaction) -> list[ReadRow]:
 def _is_held(tx: CoreTransaction, row: ReadRow) -> bool:
     tables, book = tx.unit.home.tables, tx.unit.book
     return all(
-        book.covers(tables.row(table, row.key), Strength.SHARE) for table in tables_of(row.mapper)
+        one.places is not None
+        and book.covers(tables.row(one.table, one.of(row.key)), Strength.SHARE)
+        for one in row_keys(row.mapper)
     )

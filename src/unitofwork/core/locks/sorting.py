@@ -10,6 +10,7 @@ from sqlalchemy import Column, Index, Insert, Table
 
 from ...policies.locks.order import comparable
 from .dml import COMPUTED, Parameters, Target, rows_inserted
+from .keys import forms_of_columns
 from .schema import Columns, unique_keys
 from .tables import key_columns
 
@@ -40,7 +41,8 @@ def sort_rows(statement: Insert, parameters: Any, target: Target) -> Sorted:
     by = _sort_columns(statement, target, rows)
     if by is None or len(rows) < 2:
         return Sorted(statement, parameters, rows, by)
-    keys = [tuple(comparable(row[column]) for column in by) for row in rows]
+    values = [tuple(row[column] for column in by) for row in rows]
+    keys = [tuple(map(comparable, forms_of_columns(by).read(each)[0])) for each in values]
     places = sorted(range(len(rows)), key=keys.__getitem__)
     if places == list(range(len(rows))):
         return Sorted(statement, parameters, rows, by)
