@@ -23,6 +23,7 @@
  *            NOWAIT_BLIND a restart learns nothing
  *            NO_NAMES unique values are inserted without their names
  *            BOOK_KEPT the book is not restored by a rollback to a savepoint
+ *            LOCKS_KEPT the book is restored, but the locks were taken before the SAVEPOINT was sent
  *            BOOK_ABSENT a row that was asked for counts as held although it was not there
  *            UNCOUNTED_TABLE a table whose row was not there does not count as held
  */
@@ -348,7 +349,9 @@ again:
         n = 0; top = 0;
         do
         :: n < NR ->
+#ifndef LOCKS_KEPT
            drop(n); if :: saved[n] > 0 -> take(n, saved[n]) :: else fi;
+#endif
 #ifndef BOOK_KEPT
            held[n] = saved[n];
 #endif

@@ -7,7 +7,7 @@ import decimal
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Numeric, Text, TypeDecorator, create_engine, text
+from sqlalchemy import CHAR, JSON, ForeignKey, Numeric, Text, TypeDecorator, create_engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -130,6 +130,7 @@ class Oddity(Base):
     data: Mapped[dict[str, int] | None] = mapped_column(JSON)
     blob: Mapped[bytes | None]
     vector: Mapped[Any] = mapped_column(VectorText, nullable=True)
+    code: Mapped[str | None] = mapped_column(CHAR(5))
 
 
 ROWS = """

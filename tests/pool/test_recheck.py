@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import gc
 from typing import Any
 
@@ -70,7 +71,7 @@ async def test_the_parents_table_of_a_joined_class(bank: Any, rows: None, probe:
                 probe.execute("UPDATE pool_person SET count = 4 WHERE id = 1")
     assert row is not None
     (stale,) = caught.value.rows
-    assert (stale.key, stale.column, stale.old, stale.new) == ((1,), "count", 0, 4)
+    assert stale == ("pool_person", (1,), "count", 0, 4)
 
 
 async def test_polymorphic_rows(bank: Any, rows: None, probe: ServerProbe) -> None:
@@ -260,3 +261,84 @@ async def test_under_repeatable_read(bank: Any, rows: None, probe: ServerProbe) 
             async with both(tx.released()):
                 probe.execute("UPDATE pool_account SET balance = 7 WHERE id = 1")
     assert row.balance == 100
+
+
+async def test_a_lock_after_the_return(bank: Any, rows: None, probe: ServerProbe) -> None:
+    """What was read anew since, under a lock or not, is what a write builds on."""
+    async with both(bank()) as tx:
+        first, second = [await result(tx.get(Account, key)) for key in (1, 2)]
+        async with both(tx.released()):
+            pass
+        probe.execute("UPDATE pool_account SET balance = 7")
+        await result(tx.lock(Account, 1))
+        await result(tx.refresh(second))
+        first.balance += 1
+        second.balance += 1
+    assert probe.execute("SELECT balance FROM pool_account WHERE id < 3") == [(8,), (8,)]
+
+
+#: Values that come back from the database as others than were sent.
+WRITTEN: dict[str, tuple[str, Any]] = {
+    "rounded": ("number", decimal.Decimal("1.005")),
+    "of another type": ("number", 1.1),
+    "padded": ("code", "xyz"),
+    "a tuple in JSON": ("data", {"a": (1, 2)}),
+    "a number as a key in JSON": ("data", {1: 2}),
+}
+
+
+@pytest.mark.parametrize("kind", [*WRITTEN])
+@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("recheck", ["raise", "refresh"])
+async def test_one_s_own_write_is_no_change(
+    bank: Any, rows: None, probe: ServerProbe, kind: str, guarded: bool, recheck: str
+) -> None:
+    """What the database made of a value is not another one's doing, release after release."""
+    name, value = WRITTEN[kind]
+    async with both(bank(guard_reads=guarded)) as tx:
+        row, new = await result(tx.get(Oddity, 1)), Oddity(id=9, **{name: value})
+        tx.add(new)
+        setattr(row, name, value)
+        async with both(tx.released(commit=True, recheck=recheck)):
+            pass
+        async with both(tx.released(recheck=recheck)):
+            pass
+        row.ratio = new.ratio = 0.5
+    assert tx.outcome is Outcome.COMMITTED
+    assert probe.execute("SELECT count(*) FROM pool_oddity WHERE ratio = 0.5") == [(2,)]
+
+
+async def test_what_a_trigger_has_set(bank: Any, rows: None, probe: ServerProbe) -> None:
+    """That belongs to the unit's own write too."""
+    probe.execute(
+        "CREATE OR REPLACE FUNCTION pool_touch() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN NEW.note := 'touched'; RETURN NEW; END $$"
+    )
+    probe.execute(
+        "CREATE OR REPLACE TRIGGER pool_touch BEFORE UPDATE ON pool_account "
+        "FOR EACH ROW EXECUTE FUNCTION pool_touch()"
+    )
+    try:
+        async with both(bank()) as tx:
+            row = await result(tx.get(Account, 1))
+            row.balance += 1
+            async with both(tx.released(commit=True)):
+                pass
+            row.balance += 1
+    finally:
+        probe.execute("DROP TRIGGER pool_touch ON pool_account")
+    assert probe.execute("SELECT balance FROM pool_account WHERE id = 1") == [(102,)]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_a_change_of_what_one_has_written(
+    bank: Any, rows: None, probe: ServerProbe, guarded: bool
+) -> None:
+    """After a commit another one may write the same column: that is found."""
+    with pytest.raises(StaleReadError) as caught:
+        async with both(bank(guard_reads=guarded)) as tx:
+            row = await result(tx.get(Account, 1))
+            row.balance += 1
+            async with both(tx.released(commit=True)):
+                probe.execute("UPDATE pool_account SET balance = 7 WHERE id = 1")
+    assert caught.value.rows == (("pool_account", (1,), "balance", 101, 7),)

@@ -64,6 +64,7 @@ BOOK = [
     *holds("K=3 NT=2 SAVEPOINT", LIVELOCK, long=True),
     *holds("K=3 NR=2 SAVEPOINT", DEADLOCK, long=True),
     *fails("K=3 NT=2 SAVEPOINT BOOK_KEPT", Found.DEADLOCK),
+    *fails("K=3 NT=2 SAVEPOINT LOCKS_KEPT", Found.DEADLOCK),
     *holds("K=3 NT=2 ABSENT", DEADLOCK),
     *holds("K=3 NT=2 ABSENT", LIVELOCK, long=True),
     *fails("K=3 NT=2 ABSENT BOOK_ABSENT", Found.DEADLOCK),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitofwork.policies.statements import Effect, effect_of
+from unitofwork.policies.statements import Effect, effect_of, is_volatile, shows_volatile
 
 READS = (
     "SELECT a.id, a.v FROM a WHERE a.id IN ($1, $2)",
@@ -20,6 +20,16 @@ READS = (
     "SELECT 1 -- for update\n",
     "/* delete from a */ SELECT 1",
     "VALUES (1), (2)",
+    "select $$ for update $$",
+    "select $tag$ it's $$ for update $tag$, $1, $2",
+    'select v as "for update", "into" from a',
+    "select `for update` from a",
+    r"select E'it\'s for update' from a",
+    "EXPLAIN UPDATE a SET v = 1",
+    "explain (analyze false, costs off) delete from a",
+    "EXPLAIN VERBOSE SELECT * FROM a FOR UPDATE",
+    "EXPLAIN ANALYZE SELECT v FROM a",
+    "SELECT v FROM a WHERE into_stock AND v > 1",
 )
 UNSURE = (
     "SELECT spend(1)",
@@ -36,6 +46,8 @@ LOCKS = (
     "SELECT pg_try_advisory_lock(7)",
     "LOCK TABLE a IN EXCLUSIVE MODE",
     "WITH r AS (SELECT id FROM a FOR UPDATE) SELECT * FROM r",
+    "EXPLAIN (ANALYZE, BUFFERS) SELECT * FROM a FOR UPDATE",
+    "select $$ x $$, $1 from a for update",
 )
 WRITES = (
     "INSERT INTO a VALUES (1)",
@@ -45,6 +57,12 @@ WRITES = (
     "WITH gone AS (DELETE FROM a RETURNING id) SELECT * FROM gone",
     "WITH k AS (SELECT id FROM a FOR UPDATE) UPDATE a SET v = 1 FROM k",
     "EXPLAIN ANALYZE UPDATE a SET v = 1",
+    "explain (verbose, analyze) update a set v = 1",
+    "EXPLAIN (ANALYZE true) WITH gone AS (DELETE FROM a RETURNING id) SELECT * FROM gone",
+    "EXPLAIN ANALYSE VERBOSE DELETE FROM a",
+    "SELECT id INTO b FROM a",
+    "WITH r AS (SELECT 1) SELECT * INTO b FROM r",
+    "SELECT id INTO TEMP b FROM a FOR UPDATE",
     "CREATE TABLE b (id int)",
     "TRUNCATE a",
     "CALL do_it()",
@@ -67,6 +85,26 @@ WRITES = (
 def test_each_kind_of_statement(sql: str, effect: Effect) -> None:
     """Reads lose nothing; locks and writes are told apart; function calls are unsure."""
     assert effect_of(sql) is effect
+
+
+VOLATILE = ("random", "RANDOM", "nextval", "next_value", "clock_timestamp", "gen_random_uuid")
+VOLATILE += ("uuidv7", "uuid_generate_v4", "setval", "pg_advisory_xact_lock", "random_normal")
+STEADY = ("lower", "now", "length", "currval", "uuid_nil", "date_trunc", "coalesce", "bernoulli_")
+
+
+@pytest.mark.parametrize("name", VOLATILE)
+def test_functions_that_differ_from_call_to_call(name: str) -> None:
+    """By their name, and where a text calls them."""
+    assert is_volatile(name)
+    assert shows_volatile(f"v < {name} (1)")
+    assert not shows_volatile(f"{name} < 1 or v = '{name}()'")
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_functions_that_stay_the_same_in_a_transaction(name: str) -> None:
+    """They may be called twice; so may what is not known."""
+    assert not is_volatile(name)
+    assert not shows_volatile(f"v < {name}(1)")
 
 
 @given(st.text())

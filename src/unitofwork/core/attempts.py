@@ -18,10 +18,11 @@ from ..policies.locks.book import Strength, stronger
 from ..policies.locks.order import Resource
 from ..policies.retrying import Fate, RetryBudget, RetryPolicy
 from ..sql.symptoms import fate_of_error
+from .locks.acquire import LOCK_NOT_AVAILABLE
 from .unit import Unit
 
 #: SQLSTATE deadlock_detected and lock_not_available.
-LOCK_TROUBLE = frozenset({"40P01", "55P03"})
+LOCK_TROUBLE = frozenset({"40P01", LOCK_NOT_AVAILABLE})
 
 #: One for the process: an outage is common to all its units.
 BUDGET = RetryBudget()
@@ -134,6 +135,8 @@ class Story:
         return isinstance(self.failed[-1].error, LateLockError)
 
     def _fate(self, error: BaseException, unit: Unit) -> Fate:
+        if error is unit.refusal and unit.home.rules.sqlstate(error) == LOCK_NOT_AVAILABLE:
+            return Fate.NEVER  # the answer that nowait=True or timeout= have asked for
         fate = fate_of_error(error, self._around)
         if fate is Fate.UNDECIDED and error is unit.connect_error:
             return Fate.RETRY_WITHIN_BUDGET if _is_of_database(error) else fate

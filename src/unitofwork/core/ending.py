@@ -11,6 +11,7 @@ from ..errors import CommitUnknownError
 from ..policies.outcome import after_failed_commit
 from ..types import Outcome
 from . import admission
+from .locks.fresh import learn_written
 from .locks.other_side import tell_other_side
 from .settling import NOTHING_WRITTEN, settle
 from .soundness import unsound
@@ -96,6 +97,8 @@ def commit_transaction(tx: CoreTransaction, *, goes_on: bool = False) -> None:
             raise silent
         while has_pending_changes(tx):
             tx.flush()
+        if goes_on:
+            learn_written(tx)
         if unit.connection is not None:
             if unit.settings.confirm_commit and unit.transaction_id is None:
                 unit.transaction_id = rules.transaction_id(unit.connection) or NOTHING_WRITTEN

@@ -6,7 +6,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import Column, Select, bindparam, inspect, select, tuple_
 from sqlalchemy.orm import ColumnProperty, InstanceState, LoaderCallableStatus, Mapper
@@ -35,12 +35,21 @@ class ReadRow:
     values: Mapping[str, Any]
 
 
+class Difference(NamedTuple):
+    """What has changed of a row; `name`: of the attribute, None if the whole row is gone."""
+
+    row: ReadRow
+    name: str | None
+    old: Any
+    new: Any
+
+
 def rows_read(tx: CoreTransaction) -> list[ReadRow]:
     """Every persistent row in the session with the values that were loaded of it."""
-    return [row for instance in tx.identity_map.values() if (row := read_row(instance))]
+    return [row for instance in tx.identity_map.values() if (row := read_row(tx, instance))]
 
 
-def read_row(instance: Any) -> ReadRow | None:
+def read_row(tx: CoreTransaction, instance: Any) -> ReadRow | None:
     """The row of a persistent object as it was loaded, whatever was set since."""
     state: InstanceState[Any] = inspect(instance)
     if state.identity is None:
@@ -58,6 +67,9 @@ def read_row(instance: Any) -> ReadRow | None:
         if prop.key in state.dict
     }
     values = {key: value for key, value in values.items() if not _is_unknown(value)}
+    for key, (written, stored) in tx.unit.stored_as.get(state, {}).items():
+        if values.get(key) is written:
+            values[key] = stored
     return ReadRow(instance, mapper, tuple(state.identity), values)
 
 
@@ -69,13 +81,26 @@ def _columns(mapper: Mapper[Any]) -> Iterator[ColumnProperty[Any]]:
     return (prop for prop in mapper.column_attrs if isinstance(prop.columns[0], Column))
 
 
-def compare(tx: CoreTransaction, rows: Iterable[ReadRow]) -> list[StaleColumn]:
+def learn_stored(tx: CoreTransaction, rows: Iterable[ReadRow]) -> None:
+    """Note what the database made of values that the unit has written, before it commits them.
+
+    Rounded, padded or set by a trigger, they come back as others than were sent; that is no
+    change by another one.
+    """
+    learnt: dict[InstanceState[Any], dict[str, tuple[Any, Any]]] = defaultdict(dict)
+    for row, name, written, stored in compare(tx, rows):
+        if name is not None:
+            learnt[inspect(row.instance)][name] = written, stored
+    tx.unit.stored_as |= learnt
+
+
+def compare(tx: CoreTransaction, rows: Iterable[ReadRow]) -> list[Difference]:
     """Read the rows again and say what differs."""
     groups: dict[Mapper[Any], list[ReadRow]] = defaultdict(list)
     for row in rows:
         if row.values:
             groups[row.mapper].append(row)
-    found: list[StaleColumn] = []
+    found: list[Difference] = []
     for mapper in sorted(groups, key=_table_name):
         group = sorted(groups[mapper], key=lambda row: row.key)
         for start in range(0, len(group), _CHUNK):
@@ -85,7 +110,7 @@ def compare(tx: CoreTransaction, rows: Iterable[ReadRow]) -> list[StaleColumn]:
 
 def _compare_chunk(
     tx: CoreTransaction, mapper: Mapper[Any], rows: Sequence[ReadRow]
-) -> Iterator[StaleColumn]:
+) -> Iterator[Difference]:
     names = names_of(rows)
     width = len(mapper.primary_key)
     keys = [row.key if width > 1 else row.key[0] for row in rows]
@@ -104,17 +129,17 @@ def differences(
     rows: Iterable[ReadRow],
     names: Sequence[str],
     now: Mapping[tuple[Any, ...], Sequence[Any]],
-) -> Iterator[StaleColumn]:
+) -> Iterator[Difference]:
     """What has changed; `now`: by key the values of `names`, of the rows that are still there."""
     for row in rows:
         values = now.get(row.key)
         if values is None:
-            yield StaleColumn(_table_name(mapper), row.key, None, "present", "deleted")
+            yield Difference(row, None, "present", "deleted")
             continue
         for name, new in zip(names, values, strict=True):
             column = mapper.attrs[name].columns[0]
             if name in row.values and not _same(column, row.values[name], new):
-                yield StaleColumn(_table_name(mapper), row.key, name, row.values[name], new)
+                yield Difference(row, name, row.values[name], new)
 
 
 def _same(column: Column[Any], old: Any, new: Any) -> bool:
@@ -149,41 +174,46 @@ def recheck(tx: CoreTransaction, rows: Iterable[ReadRow], how: Recheck) -> None:
     Raises `StaleReadError`: with "refresh" only for rows that are gone, and for columns that the
     unit has changed itself meanwhile.
     """
-    known = {(_table_name(row.mapper), row.key): row for row in rows}
-    stale = compare(tx, known.values())
+    stale = compare(tx, rows)
     if how == "refresh":
-        stale = [change for change in stale if not _taken_over(tx, known, change)]
+        stale = [change for change in stale if not _taken_over(tx, change)]
     if stale:
         raise stale_read(tx, stale)
 
 
-def _taken_over(
-    tx: CoreTransaction, known: Mapping[tuple[str, tuple[Any, ...]], ReadRow], change: StaleColumn
-) -> bool:
-    if change.column is None:
+def _taken_over(tx: CoreTransaction, change: Difference) -> bool:
+    row, name = change.row, change.name
+    if name is None:
         return False
-    row = known[change.table, change.key]
     version = row.mapper.version_id_col
-    if version is not None and version in row.mapper.attrs[change.column].columns:
+    if version is not None and version in row.mapper.attrs[name].columns:
         if tx.is_modified(row.instance):
             return False
         tx.refresh(row.instance)  # the version stands for all columns
         return True
-    if change.column in inspect(row.instance).committed_state:
+    if name in inspect(row.instance).committed_state:
         return False
-    set_committed_value(row.instance, change.column, change.new)
+    set_committed_value(row.instance, name, change.new)
     return True
 
 
-def stale_read(tx: CoreTransaction, stale: Sequence[StaleColumn]) -> StaleReadError:
+def stale_read(tx: CoreTransaction, stale: Iterable[Difference]) -> StaleReadError:
     """The error for rows that changed under the unit."""
-    listed = "".join(f"\n  - {change}" for change in stale[:20])
+    rows = tuple(map(_told, stale))
+    listed = "".join(f"\n  - {change}" for change in rows[:20])
     return StaleReadError(
         f"What unit {tx.unit.name!r} had read has changed since:{listed}",
         "run the unit again; or read and lock in one step with tx.lock(); after a release "
         "recheck='refresh' goes on with the new values ('ignore' with the old ones).",
-        rows=tuple(stale),
+        rows=rows,
     )
+
+
+def _told(change: Difference) -> StaleColumn:
+    mapper, name = change.row.mapper, change.name
+    # Of an inheritance each column has a table of its own.
+    table = _table_name(mapper) if name is None else str(mapper.attrs[name].columns[0].table)
+    return StaleColumn(table, change.row.key, name, change.old, change.new)
 
 
 def _table_name(mapper: Mapper[Any]) -> str:

@@ -91,6 +91,7 @@ def _back_to_the_start(unit: Unit) -> None:
     unit.connection_was_lent = False
     unit.failed_statement = None
     unit.book = Book(unit.book.floor)
+    unit.fresh.clear()
     unit.session_lock_timeout = None
     unit.waits_are_limited = unit.tripwire_is_set = False
     unit.unsaved.clear()

@@ -17,6 +17,7 @@ from ..types import LockOptions, Outcome
 from .locks.acquire import acquire
 from .locks.again import lock_first
 from .locks.flush import lock_before, note_after
+from .locks.fresh import forget_released, note_read
 from .locks.how import How
 from .locks.rows import lock_rows, lock_where, skipped
 from .locks.writing import execute_write
@@ -328,6 +329,8 @@ def _loaded(session: CoreTransaction, instance: object) -> None:
     # The identity map is weak; what the code read and let go of is compared after a release too.
     if len(session.unit.loaded) < KEPT_ROWS:
         session.unit.loaded.append(instance)
+    if session.unit.guards_reads:
+        note_read(session, [instance])
 
 
 @event.listens_for(CoreTransaction, "after_transaction_create")
@@ -340,6 +343,7 @@ def _savepoint_set(session: CoreTransaction, transaction: SessionTransaction) ->
 def _rolled_back(session: CoreTransaction, transaction: SessionTransaction) -> None:
     if transaction.nested:
         session.unit.savepoint_rolled_back(transaction)
+        forget_released(session)
 
 
 @event.listens_for(CoreTransaction, "after_commit")

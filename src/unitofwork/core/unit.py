@@ -6,12 +6,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm import InstanceState, SessionTransaction
 
 from ..errors import (
     ConcurrentUseError,
@@ -88,6 +88,10 @@ class Unit:
         self.commit_was_sent = False
         #: By which the server knows the transaction, if the unit has learnt it before COMMIT.
         self.transaction_id: str | None = None
+        #: What it is asking for at the moment.
+        self.asking: Iterable[Resource] = ()
+        #: What a lock call failed with whose caller had said how long it may wait.
+        self.refusal: BaseException | None = None
         #: The error that made the unit the victim of a deadlock, until the other side is known.
         self.deadlock: BaseException | None = None
         #: The first failed statement since the transaction was last known to be sound.
@@ -103,8 +107,14 @@ class Unit:
         self.unsaved: dict[tuple[Effect, str], None] = {}
         #: A statement called functions, which may have written.
         self.may_have_written = False
-        #: What the unit had read before it was released, as far as not checked and locked since.
+        #: What the unit had read before it was released, or under a lock that a savepoint let go;
+        #: as far as not checked and locked since.
         self.rows_read: list[ReadRow] = []
+        #: The objects that nobody else can outdate any more, with the attributes of which that
+        #: came too late: see locks/fresh.py.
+        self.fresh: dict[InstanceState[Any], frozenset[str]] = {}
+        #: By object and attribute, what a release has committed: as written, and as stored.
+        self.stored_as: dict[InstanceState[Any], dict[str, tuple[Any, Any]]] = {}
         #: The locks of the transaction, as far as the library knows.
         self.book = Book()
         #: The units around it, whose locks last longer than its own.
@@ -130,6 +140,9 @@ class Unit:
         #: The attempts that this one is part of, where it may be run again.
         self.story: Story | None = None
         self.attempt = 1
+        asked = settings.guard_reads
+        #: Whether what a flush overwrites must still be what the unit has read.
+        self.guards_reads = home.locking.guard_reads if asked is None else asked
         #: What the watch has found and the unit is to be stopped for.
         self.violation: Warning | None = None
         self.on_commit: list[Callback] = []
@@ -222,12 +235,6 @@ class Unit:
             raise self.timed_out()
 
     @property
-    def guards_reads(self) -> bool:
-        """Whether what a flush overwrites must still be what the unit has read."""
-        asked = self.settings.guard_reads
-        return self.home.locking.guard_reads if asked is None else asked
-
-    @property
     def is_strict(self) -> bool:
         """Whether writes whose locks can't be ordered are refused."""
         asked = self.settings.strict_locks
@@ -304,7 +311,7 @@ class Unit:
 
     def savepoint_rolled_back(self, savepoint: SessionTransaction) -> None:
         """ROLLBACK TO SAVEPOINT makes an aborted transaction sound again."""
-        self.failed_statement = self.deadlock = None
+        self.failed_statement = None
         self.tripwire_is_set = False  # settings go back with it too
         self.flushing = None
         mark = self.savepoints.pop(savepoint, None)
@@ -354,6 +361,7 @@ class Unit:
                 self.link.unit = None
             self.tx = None
             self.loaded, self.rows_read = [], []
+            self.fresh, self.stored_as = {}, {}
             self.savepoints.clear()
             log.debug("unit %r %s", self.name, outcome.value)
 

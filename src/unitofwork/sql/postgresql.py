@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, exc, select, text
@@ -43,17 +44,26 @@ class PostgreSQLRules(DatabaseRules):
         uses_attributes = settings.read_only and self.dialect.driver == "psycopg"
         return _server_default if uses_attributes else None
 
-    def hold_names(self, connection: Connection, keys: list[int], isolation: str) -> None:
+    def hold_names(
+        self,
+        connection: Connection,
+        keys: list[int],
+        settings: UnitSettings,
+        remaining: float | None,
+    ) -> None:
         # Not in the transaction: its first statement takes the snapshot before it waits. The
         # driver sends BEGIN with the first statement that is not in autocommit.
         dbapi_connection: Any = connection.connection.dbapi_connection
         dialect: Any = self.dialect
+        isolation = self.isolation(connection, settings)
         dialect.set_isolation_level(dbapi_connection, "AUTOCOMMIT")
-        cursor = dbapi_connection.cursor()
-        for key in keys:
-            cursor.execute(f"SELECT pg_advisory_lock({key:d})")
-        cursor.close()
-        dialect.set_isolation_level(dbapi_connection, isolation)
+        try:
+            with _limited(connection, transaction_settings(settings, remaining, ())):
+                for key in keys:
+                    connection.exec_driver_sql(f"SELECT pg_advisory_lock({key:d})")
+        finally:
+            if not (connection.closed or connection.invalidated):
+                dialect.set_isolation_level(dbapi_connection, isolation)
 
     def drop_names(self, dbapi_connection: Any) -> None:
         cursor = dbapi_connection.cursor()
@@ -89,6 +99,27 @@ class PostgreSQLRules(DatabaseRules):
 
     def fate_of_transaction(self, connection: Connection, transaction_id: str) -> str | None:
         return fate(connection, transaction_id)
+
+
+@contextlib.contextmanager
+def _limited(connection: Connection, values: Mapping[str, str]) -> Iterator[None]:
+    """Have settings hold for the session, outside of any transaction."""
+    if not values:
+        yield
+        return
+    asked = ", ".join(f"current_setting('{name}')" for name in values)
+    before = connection.exec_driver_sql(f"SELECT {asked}").one()
+    _set(connection, values)
+    try:
+        yield
+    finally:
+        if not (connection.closed or connection.invalidated):
+            _set(connection, dict(zip(values, before, strict=True)))
+
+
+def _set(connection: Connection, values: Mapping[str, str]) -> None:
+    calls = ", ".join(f"set_config('{name}', :{name}, false)" for name in values)
+    connection.execute(text(f"SELECT {calls}"), values)
 
 
 def _server_default(psycopg_connection: Any) -> None:

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ARRAY,
     CTE,
+    ClauseElement,
     Column,
     ColumnElement,
+    Executable,
     Integer,
     Interval,
     Numeric,
@@ -32,6 +34,8 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
@@ -260,10 +264,24 @@ def among_keys(table: Table, columns: Sequence[ColumnElement[Any]]) -> ColumnEle
     return tuple_(*columns).in_(select(*(keys.c[f"c{n}"] for n in range(len(columns)))))
 
 
-def lock_tables(tables: Sequence[Table], quote: Any) -> str:
-    """LOCK TABLE that keeps out every other writer and locker, but no reader."""
-    names = ", ".join(quote(table) for table in tables)
+class _LockTables(Executable, ClauseElement):
+    """Compiled, so that `schema_translate_map` holds for it too."""
+
+    inherit_cache = False
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self.tables = tables
+
+
+@compiles(_LockTables)
+def _compile_lock_tables(element: _LockTables, compiler: SQLCompiler, **_: Any) -> str:
+    names = ", ".join(map(compiler.preparer.format_table, element.tables))
     return f"LOCK TABLE {names} IN EXCLUSIVE MODE"
+
+
+def lock_tables(tables: Sequence[Table]) -> Executable:
+    """LOCK TABLE that keeps out every other writer and locker, but no reader."""
+    return _LockTables(tables)
 
 
 @functools.cache

@@ -59,8 +59,28 @@ class DatabaseRules:
         """
         return None
 
-    def hold_names(self, connection: Connection, keys: list[int], isolation: str) -> None:
-        """Take named locks for the session, before the transaction has its snapshot. Waits."""
+    def isolation(self, connection: Connection, settings: UnitSettings) -> str:
+        """The isolation level that a transaction on this connection has; asks nobody."""
+        found: str | None = (
+            settings.isolation
+            or connection.get_execution_options().get("isolation_level")
+            # Of create_engine(isolation_level=...), which has no public name.
+            or getattr(self.dialect, "_on_connect_isolation_level", None)
+            or connection.default_isolation_level
+        )
+        return found or ""
+
+    def hold_names(
+        self,
+        connection: Connection,
+        keys: list[int],
+        settings: UnitSettings,
+        remaining: float | None,
+    ) -> None:
+        """Take named locks for the session, before the transaction has its snapshot. Waits.
+
+        As long as the settings allow a transaction of which `remaining` s are left.
+        """
 
     def drop_names(self, dbapi_connection: Any) -> None:
         """Give them back."""

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from ..core.locks.schema import links_to
 from ..core.transaction import CoreTransaction
 from ..core.unit import Unit
 from ..policies.locks.book import Strength
@@ -198,7 +199,9 @@ class audit_locks:
     def _compare(self, unit: Unit, locked: dict[Resource, Strength]) -> None:
         for resource, strength in sorted(locked.items()):
             held = unit.book.held.get(resource)
-            if held is None or held.strength < strength:
+            if (held is None or held.strength < strength) and not unit.book.has_passed(
+                resource, strength
+            ):
                 self._audit.holes.append(
                     Hole(
                         table=resource.rank.name,
@@ -234,13 +237,17 @@ def _known_tables(unit: Unit, touched: Iterable[Any]) -> Iterator[Table]:
         for table in metadata.tables.values():
             known.setdefault((table.schema, table.name), table)
     for schema, name, is_visible, _ in touched:
-        found = known.get((schema, name)) or (known.get((None, name)) if is_visible else None)
+        found = known.get((schema, name))
+        if found is None and is_visible:
+            found = known.get((None, name))
         if found is not None and key_columns(found):
             yield found
 
 
 def _metadata(unit: Unit) -> set[MetaData]:
-    return {table.metadata for table in unit.home.tables.known()}
+    known = unit.home.tables.known()
+    children = {link.child for table in known for link in links_to(table)}
+    return {table.metadata for table in children.union(known)}
 
 
 def _locked(unit: Unit, connection: Connection, table: Table) -> dict[Resource, Strength]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert, text, update
 from tests.contract.face import Face, both, result
 from tests.locks.rows.conftest import face, holder, lock_tables
-from tests.locks.rows.model import Account
+from tests.locks.rows.model import Account, ByText
 from tests.locks.rows.test_rows import accounts
 
 from unitofwork.policies.locks.book import Book
 from unitofwork.testing import audit_locks
+from unitofwork.testing.postgres import EmbeddedPostgres
 
 __all__ = ["face", "holder", "lock_tables"]
 
@@ -20,6 +22,23 @@ __all__ = ["face", "holder", "lock_tables"]
 @pytest.fixture(autouse=True)
 def lock_audit() -> None:
     """The one of the suite would look at the same units."""
+
+
+@pytest.fixture
+def schema_table(lock_tables: EmbeddedPostgres) -> Iterator[Table]:
+    metadata = MetaData(schema="elsewhere")
+    table = Table(
+        "audited", metadata, Column("id", Integer, primary_key=True), Column("v", Integer)
+    )
+    engine = create_engine(lock_tables.url("psycopg"))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA elsewhere"))
+        metadata.create_all(connection)
+        connection.execute(insert(table).values(id=1))
+    yield table
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA elsewhere CASCADE"))
+    engine.dispose()
 
 
 async def test_a_unit_that_books_its_locks_passes(face: Face) -> None:
@@ -33,6 +52,29 @@ async def test_a_unit_that_books_its_locks_passes(face: Face) -> None:
             await result(tx.execute(update(Account).where(Account.balance > 0).values(balance=5)))
     assert audit.units == 1
     assert not audit.skipped
+
+
+async def test_a_row_that_was_deleted_is_no_hole(face: Face) -> None:
+    """Nobody says whether a DELETE has found its row: the unit takes it that it may hold it."""
+    async with both(face.uow()) as tx:
+        tx.add(ByText(key="a"))
+    async with audit_locks(face.uow) as audit:
+        async with both(face.uow()) as tx:
+            await result(tx.delete(await result(tx.get_one(ByText, "a"))))
+    assert audit.units == 1
+
+
+async def test_a_table_in_a_schema(face: Face, schema_table: Table) -> None:
+    """It is known by both names."""
+    async with audit_locks(face.uow) as audit:
+        async with both(face.uow()) as tx:
+            await result(tx.execute(update(schema_table).values(v=1)))
+    assert audit.units == 1
+    with pytest.raises(AssertionError, match=r"elsewhere\.audited 1: locked FOR NO KEY UPDATE"):
+        async with audit_locks(face.uow):
+            async with both(face.uow()) as tx:
+                await result(tx.execute(update(schema_table).values(v=1)))
+                tx.unit.book.held.clear()
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,27 @@ class Reader(Base):
     titles: Mapped[list[Title]] = relationship(secondary=reads)
 
 
+class Team(Base):
+    """Its captain is a player, and each player has a team."""
+
+    __tablename__ = "class_team"
+
+    id: Mapped[int] = key()
+    v: Mapped[int] = mapped_column(default=0)
+    captain_id: Mapped[int | None] = mapped_column(
+        ForeignKey("class_player.id", name="class_captain", use_alter=True, ondelete="SET NULL")
+    )
+    captain: Mapped[Player | None] = relationship(foreign_keys=[captain_id])
+
+
+class Player(Base):
+    __tablename__ = "class_player"
+
+    id: Mapped[int] = key()
+    team_id: Mapped[int | None] = mapped_column(ForeignKey("class_team.id"))
+    team: Mapped[Team | None] = relationship(foreign_keys=[team_id])
+
+
 EXTRAS = """
     ALTER TABLE class_tool DROP CONSTRAINT class_tool_shed_id_fkey;
     ALTER TABLE class_tool ADD CONSTRAINT class_tool_shed_id_fkey
@@ -229,6 +250,7 @@ ROWS = """
     INSERT INTO class_title VALUES (1), (2), (3);
     INSERT INTO class_reader VALUES (1);
     INSERT INTO class_reads VALUES (1, 1), (1, 2);
+    INSERT INTO class_team VALUES (1, 0, NULL), (2, 0, NULL);
 """
 # To truncate them all takes ten times as long; `Row` must lie in the order in which it is filled.
 EMPTY = "; ".join(

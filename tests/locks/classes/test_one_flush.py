@@ -12,17 +12,17 @@ from tests.locks.steering import Body, Party, Stage
 
 from unitofwork import RetryPolicy
 
-from .model import RESET, Aaa, Bbb, Ccc, Node, Reader, Row, Title
+from .model import RESET, Aaa, Bbb, Ccc, Node, Player, Reader, Row, Team, Title
 
 Change = Callable[[Any], None]
 
 
-def flushed(change: Change) -> Body:
-    """Changes that one flush sends, of which the first has been sent when the parties meet."""
+def flushed(change: Change, first: int = 1) -> Body:
+    """Changes that one flush sends, of which the first are sent when the parties meet."""
 
     def body(tx: Any, party: Party) -> None:
         change(tx)
-        party.meet_after_write()
+        party.meet_after_write(first)
         tx.flush()
 
     return body
@@ -72,6 +72,18 @@ def by_depth(tx: Any) -> None:
     assert one.parent is tx.get_one(Node, 2)
 
 
+def both_teams(tx: Any) -> None:
+    one, two = (tx.get_one(Team, key) for key in (1, 2))
+    one.v = Team.v + 1
+    two.v = Team.v + 1
+
+
+def and_a_new_captain(tx: Any) -> None:
+    """A row comes between that has to be there before the one team, and not before the other."""
+    both_teams(tx)
+    tx.get_one(Team, 1).captain = Player(id=9)
+
+
 async def clash(stage: Stage, one: Change, other: Change, **options: Any) -> None:
     """Plain sessions deadlock, units don't, and none of them starts anew."""
     plain = await stage.plain(flushed(one), flushed(other), autoflush=False)
@@ -110,6 +122,21 @@ async def test_15_rows_of_a_tree_go_by_depth(stage: Stage) -> None:
     """Two nodes, by key in one session; parent first in the other, which has loaded that."""
     await clash(stage, by_key, by_depth)
     assert stage.probe.execute("SELECT v FROM class_node WHERE id < 3") == [(2,), (2,)]
+
+
+async def test_15_rows_of_classes_that_refer_to_each_other(stage: Stage) -> None:
+    """Two teams, by key in one session; with a new captain in the other, where each is updated
+    as soon as what it refers to is there."""
+    bodies = flushed(both_teams), flushed(and_a_new_captain, 2)
+    (await stage.plain(*bodies, autoflush=False)).check_deadlock()
+    stage.probe.execute(RESET)
+    ended = await stage.units(*bodies)
+    ended.check_well()
+    assert ended.attempts == [1, 1]
+    assert stage.probe.execute("SELECT v, captain_id FROM class_team ORDER BY id") == [
+        (2, 9),
+        (2, None),
+    ]
 
 
 async def test_15_many_to_many_rows_go_by_the_collection(stage: Stage) -> None:

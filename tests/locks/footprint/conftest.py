@@ -10,17 +10,20 @@ from sqlalchemy import Engine, create_engine
 from unitofwork.testing.postgres import EmbeddedPostgres
 
 from .flushes import Flushes
-from .model import ROWS, Base
+from .model import ROWS, Base, Elsewhere
 
 
 @pytest.fixture(scope="module")
 def engine(postgres: EmbeddedPostgres) -> Iterator[Engine]:
     engine = create_engine(postgres.url("psycopg"))
+    Elsewhere.metadata.drop_all(engine)
     Base.metadata.drop_all(engine)
     Base.metadata.create_all(engine)
+    Elsewhere.metadata.create_all(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql(ROWS)
     yield engine
+    Elsewhere.metadata.drop_all(engine)
     Base.metadata.drop_all(engine)
     engine.dispose()
 

@@ -16,7 +16,7 @@ from unitofwork.core.locks.tables import Tables, key_columns
 from unitofwork.policies.locks.book import Book, Strength, stronger
 from unitofwork.policies.locks.order import Resource
 
-from .model import Base
+from .model import TABLES
 
 Locks = dict[tuple[Any, ...], Strength]
 
@@ -126,7 +126,7 @@ def locks_seen(engine: Engine) -> Locks:
         # Requests of some strengths wait all the same, for rows that were locked in two steps.
         connection.execute(text("SET lock_timeout = '100ms'"))
         connection.commit()
-        for table in Base.metadata.tables.values():
+        for table in TABLES:
             key = key_columns(table)
             rows = {tuple(row) for row in connection.execute(select(*key))}
             for strength, options in ASKED.items():

@@ -20,6 +20,10 @@ class Base(DeclarativeBase):
     pass
 
 
+class Elsewhere(DeclarativeBase):
+    """With a MetaData of its own."""
+
+
 def key() -> Any:
     return mapped_column(primary_key=True, autoincrement=False)
 
@@ -243,6 +247,80 @@ class Pin(Base):
     tag: Mapped[Tag | None] = relationship(post_update=True)
 
 
+class Shelf(Base):
+    __tablename__ = "fp_shelf"
+    id: Mapped[int] = key()
+    name: Mapped[str] = mapped_column(unique=True)
+
+
+class Book(Base):
+    """Back to the first shelf when its own is gone."""
+
+    __tablename__ = "fp_book"
+    id: Mapped[int] = key()
+    shelf_id: Mapped[int] = mapped_column(
+        ForeignKey("fp_shelf.id", ondelete="SET DEFAULT"), server_default=text("1")
+    )
+
+
+class Globe(Base):
+    """The same, by the name of the shelf."""
+
+    __tablename__ = "fp_globe"
+    id: Mapped[int] = key()
+    shelf_name: Mapped[str] = mapped_column(
+        ForeignKey("fp_shelf.name", onupdate="SET DEFAULT", ondelete="CASCADE"),
+        server_default="it's the first",
+    )
+
+
+class Label(Elsewhere):
+    __tablename__ = "fp_label"
+    id: Mapped[int] = key()
+    shelf_id: Mapped[int] = mapped_column(ForeignKey(Shelf.id, ondelete="CASCADE"))
+
+
+class Coat(Base):
+    """Stays in its row without the seat: of its foreign key only the number goes."""
+
+    __tablename__ = "fp_coat"
+    id: Mapped[int] = key()
+    row: Mapped[str] = mapped_column(unique=True)
+    number: Mapped[int | None]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["row", "number"], ["fp_seat.row", "fp_seat.number"], ondelete="SET NULL (number)"
+        ),
+    )
+
+
+class Boat(Base):
+    """Three classes that refer to each other in a circle."""
+
+    __tablename__ = "fp_boat"
+    id: Mapped[int] = key()
+    name: Mapped[str | None]
+    sailor_id: Mapped[int | None] = mapped_column(ForeignKey("fp_sailor.id"))
+    sailor: Mapped[Sailor | None] = relationship()
+
+
+class Sailor(Base):
+    __tablename__ = "fp_sailor"
+    id: Mapped[int] = key()
+    port_id: Mapped[int | None] = mapped_column(ForeignKey("fp_port.id"))
+    port: Mapped[Port | None] = relationship()
+
+
+class Port(Base):
+    __tablename__ = "fp_port"
+    id: Mapped[int] = key()
+    boat_id: Mapped[int | None] = mapped_column(
+        ForeignKey("fp_boat.id", name="fp_port_boat", use_alter=True)
+    )
+    boat: Mapped[Boat | None] = relationship()
+
+
+TABLES = [*Base.metadata.tables.values(), *Elsewhere.metadata.tables.values()]
 ROWS = """
     INSERT INTO fp_country (id, code, name) VALUES (1, 'a', 'A'), (2, 'b', 'B'), (3, 'c', 'C');
     INSERT INTO fp_city (id, country_id, country_code) VALUES (11, 1, 'a'), (12, 1, NULL),
@@ -270,4 +348,10 @@ ROWS = """
     INSERT INTO fp_article_tag (article_id, tag_id) VALUES (1, 1), (1, 2), (2, 1);
     INSERT INTO fp_article_topic (id, topic_id, row_id) VALUES (1, 1, 71), (1, 2, 72), (2, 1, 73);
     INSERT INTO fp_related (left_id, right_id) VALUES (1, 2), (2, 1);
+    INSERT INTO fp_shelf (id, name) VALUES (1, 'it''s the first'), (2, 'second'), (3, 'third');
+    INSERT INTO fp_book (id, shelf_id) VALUES (1, 2), (2, 3);
+    INSERT INTO fp_globe (id, shelf_name) VALUES (1, 'second'), (2, 'third');
+    INSERT INTO fp_label (id, shelf_id) VALUES (1, 2), (2, 3);
+    INSERT INTO fp_coat (id, row, number) VALUES (1, 'B', 1), (2, 'A', 2);
+    INSERT INTO fp_boat (id) VALUES (1), (2);
 """

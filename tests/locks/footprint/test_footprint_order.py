@@ -11,7 +11,20 @@ from sqlalchemy import event
 from unitofwork.policies.locks.book import Strength
 
 from .flushes import Flushes, short
-from .model import Album, Article, City, Country, Currency, Employee, Node, Pin, Tag
+from .model import (
+    Album,
+    Article,
+    Boat,
+    City,
+    Country,
+    Currency,
+    Employee,
+    Node,
+    Pin,
+    Port,
+    Sailor,
+    Tag,
+)
 
 Flush = Callable[[Flushes], object]
 
@@ -50,9 +63,31 @@ def text_keys(tx: Flushes) -> None:
         tx.get_one(Currency, code).name = "x"
 
 
+def rows_of_a_class_in_a_circle(tx: Flushes) -> None:
+    """The others, which make a circle of references with it, are not in the flush."""
+    tx.get_one(Boat, 2).name = "x"
+    tx.get_one(Boat, 1).name = "x"
+    tx.get_one(Boat, 1).sailor = None
+
+
+def rows_with_an_association(tx: Flushes) -> None:
+    """Association rows come after, also where both ends are of one class."""
+    for key in (3, 1, 2):
+        tx.get_one(Article, key).name = "x"
+    assert tx.get_one(Article, 1).related
+
+
 @pytest.mark.parametrize(
     "program",
-    [one_parent, nothing_but_new_rows, rows_of_one_class, by_expressions, text_keys],
+    [
+        one_parent,
+        nothing_but_new_rows,
+        rows_of_one_class,
+        by_expressions,
+        text_keys,
+        rows_of_a_class_in_a_circle,
+        rows_with_an_association,
+    ],
     ids=lambda program: program.__name__,
 )
 def test_in_order_by_itself(tx: Flushes, program: Flush) -> None:
@@ -101,6 +136,13 @@ def a_tree(tx: Flushes) -> None:
         tx.get_one(Node, key).name = "x"
 
 
+def a_circle_of_classes(tx: Flushes) -> None:
+    """What is new has to be there before the first boat is updated, and not before the second."""
+    tx.get_one(Boat, 1).name = "x"
+    tx.get_one(Boat, 2).name = "x"
+    tx.get_one(Boat, 1).sailor = Sailor(id=9, port=Port(id=9, boat=Boat(id=9)))
+
+
 def an_inheritance(tx: Flushes) -> None:
     tx.get_one(Employee, 1).salary = 1
 
@@ -126,6 +168,7 @@ def a_row_updated_and_then_deleted(tx: Flushes) -> None:
     "program",
     [
         *(one_row, two_classes, two_parents, two_key_changes, two_deletes, a_tree),
+        a_circle_of_classes,
         *(an_inheritance, a_row_and_its_new_parent, a_cascade, association_rows),
         a_row_updated_and_then_deleted,
     ],

@@ -7,7 +7,7 @@ import enum
 import uuid
 from decimal import Decimal
 
-from sqlalchemy import CHAR, DateTime, ForeignKey, Numeric, String, create_engine
+from sqlalchemy import CHAR, Column, DateTime, ForeignKey, Numeric, String, Table, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -107,6 +107,76 @@ class Engineer(Person):
 
     __mapper_args__ = {"polymorphic_identity": "engineer"}  # noqa: RUF012
 
+
+class Chief(Person):
+    """In the table of persons."""
+
+    __mapper_args__ = {"polymorphic_identity": "chief"}  # noqa: RUF012
+
+
+class Beast(Base):
+    """Its queries load the sub-classes' columns along."""
+
+    __tablename__ = "lock_beast"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column()
+
+    __mapper_args__ = {  # noqa: RUF012
+        "polymorphic_on": "kind",
+        "polymorphic_identity": "beast",
+        "with_polymorphic": "*",
+    }
+
+
+class Cat(Beast):
+    __tablename__ = "lock_cat"
+
+    id: Mapped[int] = mapped_column(ForeignKey("lock_beast.id"), primary_key=True)
+    lives: Mapped[int] = mapped_column(default=9)
+
+    __mapper_args__ = {"polymorphic_identity": "cat"}  # noqa: RUF012
+
+
+class Label(Base):
+    __tablename__ = "lock_label"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class Shelf(Base):
+    """Its boxes don't know of it as an object."""
+
+    __tablename__ = "lock_shelf"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(default=0)
+    boxes: Mapped[list[Box]] = relationship()
+    labels: Mapped[list[Label]] = relationship(secondary="lock_shelf_label")
+
+
+class Box(Base):
+    __tablename__ = "lock_box"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    shelf_id: Mapped[int | None] = mapped_column(ForeignKey("lock_shelf.id"))
+    things: Mapped[list[Thing]] = relationship(cascade="all, delete-orphan")
+
+
+class Thing(Base):
+    __tablename__ = "lock_thing"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    box_id: Mapped[int] = mapped_column(ForeignKey("lock_box.id"))
+    n: Mapped[int] = mapped_column(default=0)
+
+
+Table(
+    "lock_shelf_label",
+    Base.metadata,
+    Column("shelf_id", ForeignKey("lock_shelf.id"), primary_key=True),
+    Column("label_id", ForeignKey("lock_label.id"), primary_key=True),
+)
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 #: Some keys of each class, not sorted.

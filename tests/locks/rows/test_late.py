@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, update
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.orm import make_transient_to_detached
 from tests.contract.face import Face, both, result
@@ -14,6 +15,7 @@ from tests.contract.face import Face, both, result
 from unitofwork import LateLockError, TransactionStateError, UnsavedWorkError
 from unitofwork.core.attempts import Story
 from unitofwork.policies.retrying import RetryPolicy
+from unitofwork.sql.row_locks import lock_tables
 
 from .model import Account, Entry
 from .test_rows import accounts, is_locked, wait_for_waiter
@@ -120,6 +122,43 @@ async def test_a_savepoint_forgets_what_its_rollback_released(
             await result(tx.lock(Account, 3, timeout=0.05))
         holder.rollback()
         tx.set_rollback_only()
+
+
+async def change_both(tx: Any) -> None:
+    (await result(tx.get(Account, 2))).balance = 1
+    (await result(tx.get(Entry, 2))).account_id = 3
+    await result(tx.flush())
+
+
+FIRST_IN_SAVEPOINT: dict[str, Any] = {
+    "lock_across": lambda tx: result(tx.lock_across({Account: [2], Entry: [2]})),
+    "flush": change_both,
+    "update": lambda tx: result(
+        tx.execute(update(Account).where(Account.owner == "me").values(balance=1))
+    ),
+    "lock_name": lambda tx: result(tx.lock_name("two")),
+}
+
+
+@pytest.mark.parametrize("how", FIRST_IN_SAVEPOINT)
+async def test_what_a_savepoint_begins_with_is_released_by_its_rollback(
+    face: Face, holder: Connection, how: str
+) -> None:
+    """The SAVEPOINT is there before the first lock of its block, so that book and server agree."""
+    await accounts(face)
+    face.aside("INSERT INTO lock_entry VALUES (2, 2)")
+    async with both(face.uow()) as tx:
+        await result(tx.get(Account, 1))
+        with pytest.raises(KeyError):
+            async with both(tx.savepoint()):
+                await FIRST_IN_SAVEPOINT[how](tx)
+                assert tx.unit.book.held
+                raise KeyError
+        assert not tx.unit.book.held
+        assert not is_locked(holder, "lock_account", "id = 2", "UPDATE")
+        assert not is_locked(holder, "lock_entry", "id = 2", "UPDATE")
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        assert face.aside(held) == [(0,)]
 
 
 async def test_an_absent_row_is_not_held(face: Face) -> None:
@@ -425,3 +464,47 @@ async def test_what_is_learnt_counts_for_the_first_call(
     assert attempts == 3
     # Refused, and not ended by a limit.
     assert face.uow.stats().uncovered_waits == 0
+
+
+async def test_a_late_lock_behind_a_row_of_ones_own(face: Face, holder: Connection) -> None:
+    """The error says that it is the insert that makes the request late."""
+    await accounts(face)
+    hold(holder, 1)
+    with pytest.raises(LateLockError, match="rows of lock_entry that it has inserted"):
+        async with both(face.uow()) as tx:
+            tx.add(Entry(id=1, account_id=3))
+            await result(tx.flush())
+            tx.unit.book.held.clear()
+            await result(tx.lock(Account, 1))
+    holder.rollback()
+
+
+async def test_many_parents_locked_alternately(face: Face) -> None:
+    """A flush that updates every second parent and has children of the others is one short query
+    a table, however many they are."""
+    face.aside("INSERT INTO lock_account SELECT n, '', 0 FROM generate_series(1, 400) n")
+    began = time.monotonic()
+    async with both(face.uow()) as tx:
+        rows = (await result(tx.scalars(select(Account)))).all()
+        for row in rows:
+            if row.id % 2:
+                row.balance = 1
+            else:
+                tx.add(Entry(id=row.id, account_id=row.id))
+        await result(tx.flush())
+        assert len(tx.unit.book.held) == 400
+    assert time.monotonic() - began < 20
+
+
+def test_the_serial_mode_follows_a_translated_schema(holder: Connection) -> None:
+    """The tables that others are kept out of are those that the unit writes to."""
+    holder.execute(text("CREATE SCHEMA lock_tenant"))
+    holder.execute(text("CREATE TABLE lock_tenant.lock_account (id int PRIMARY KEY)"))
+    tenant = holder.execution_options(schema_translate_map={None: "lock_tenant"})
+    tenant.execute(lock_tables([Account.__table__]))
+    locked = holder.scalars(
+        text("SELECT relation::regclass::text FROM pg_locks WHERE mode = 'ExclusiveLock'")
+    ).all()
+    assert "lock_tenant.lock_account" in locked
+    assert "lock_account" not in locked
+    holder.rollback()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, exc, text
 from tests.contract.face import Face, both, result
 
-from unitofwork import PropagationError
+from unitofwork import LateLockError, PropagationError, TransactionStateError, UnitTimeoutError
 from unitofwork.policies.locks.order import name
 
 from .model import Account
@@ -73,3 +73,68 @@ async def test_the_same_name_is_the_same_lock(face: Face, holder: Connection) ->
         (key,) = name(("a",)).order
         assert holder.scalar(text(f"SELECT pg_try_advisory_xact_lock({key})")) is False
         holder.rollback()
+
+
+@pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_an_isolation_level_of_the_engine_counts(face: Face, isolation: str) -> None:
+    """The names are held before the snapshot, whoever has asked for it."""
+    await accounts(face, 1)
+    uow = face.make(pool_size=2, isolation_level=isolation)
+    attempts: list[int] = []
+
+    async def work(tx: Any) -> None:
+        (await result(tx.get(Account, 0))).balance += 1
+        attempts.append(tx.attempt)
+
+    async def child() -> None:
+        await result(uow.run(as_function(face, work), lock_names=[("account", 0)]))
+
+    children = [face.start(child) for _ in range(10)]
+    for one in children:
+        await face.join(one)
+    assert attempts == [1] * 10
+    assert face.aside("SELECT balance FROM lock_account") == [(10,)]
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "SERIALIZABLE"])
+@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout", "timeout"])
+async def test_a_wait_for_them_is_limited(
+    face: Face, holder: Connection, isolation: str, limit: str
+) -> None:
+    """By the unit's own limits; its connection is as before afterwards."""
+    (key,) = name(("a",)).order
+    holder.execute(text(f"SELECT pg_advisory_lock({key})"))
+    uow = face.make(pool_size=1)
+    shown = text("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+    async with both(uow()) as tx:
+        before = (await result(tx.execute(shown))).one()
+    with pytest.raises((exc.DBAPIError, UnitTimeoutError)):
+        async with both(uow(isolation=isolation, lock_names=["a"], **{limit: 0.2})) as tx:
+            await result(tx.scalar(text("SELECT 1")))
+    async with both(uow()) as tx:
+        assert (await result(tx.execute(shown))).one() == before
+        assert await result(tx.scalar(text("SHOW transaction_isolation"))) == "read committed"
+        await result(tx.execute(text("CREATE TEMPORARY TABLE gone (id int) ON COMMIT DROP")))
+        await result(tx.execute(text("SELECT * FROM gone")))  # it is a transaction
+    holder.execute(text(f"SELECT pg_advisory_unlock({key})"))
+
+
+async def test_inside_of_a_unit_that_holds_locks_they_are_not_waited_for(
+    face: Face, holder: Connection
+) -> None:
+    """The outer unit ends after the inner one, so that wait could be a circle."""
+    await accounts(face)
+    (key,) = name(("a",)).order
+    holder.execute(text(f"SELECT pg_advisory_lock({key})"))
+    inner = {"propagation": "requires_new", "lock_names": ["a"]}
+    async with both(face.uow(connections=2)) as tx:
+        await result(tx.lock(Account, 1))
+        with pytest.raises(LateLockError):
+            async with both(face.uow(**inner)) as other:
+                await result(other.scalar(text("SELECT 1")))
+    holder.execute(text(f"SELECT pg_advisory_unlock({key})"))
+    async with both(face.uow(connections=2)) as tx:
+        await result(tx.lock_name("a"))
+        with pytest.raises(TransactionStateError, match="wait for itself"):
+            async with both(face.uow(**inner)) as other:
+                await result(other.scalar(text("SELECT 1")))

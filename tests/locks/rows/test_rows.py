@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.contract.face import Face, both, result
 
 from unitofwork import ConfigurationError, RowNotFoundError, UnsavedWorkError
 
-from .model import KEYS, Account, Base, ByTwo, Engineer, Entry, made
+from .model import KEYS, Account, Base, Beast, ByTwo, Cat, Chief, Engineer, Entry, Person, made
 
 
 async def add(face: Face, *rows: Base) -> None:
@@ -186,6 +187,50 @@ async def test_nowait_is_the_databases_own_error(face: Face, holder: Connection)
     holder.rollback()
 
 
+@pytest.mark.parametrize("how", [{"nowait": True}, {"timeout": 0.05}], ids=str)
+async def test_a_limit_of_the_call_is_not_retried(
+    face: Face, holder: Connection, how: dict[str, Any]
+) -> None:
+    """The error is the answer that was asked for, also where a unit would be run again."""
+    await accounts(face)
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
+    attempts: list[int] = []
+
+    async def work(tx: Any) -> None:
+        attempts.append(tx.attempt)
+        await result(tx.lock(Account, 1, **how))
+
+    with pytest.raises(exc.DBAPIError, match=r"could not obtain lock|lock timeout"):
+        await result(face.uow.run(face.function(work)))
+    assert attempts == [1]
+    holder.rollback()
+
+
+@pytest.mark.parametrize("call", ["lock", "lock_many", "lock_across", "lock_where"])
+@pytest.mark.parametrize("how", ["nowait", "skip_locked"])
+async def test_no_wait_at_all(face: Face, holder: Connection, call: str, how: str) -> None:
+    """Not where the server would wait for KEY SHARE NOWAIT (LOCKS class 25), either."""
+    await accounts(face)
+    holder.execute(text("UPDATE lock_account SET balance = 1 WHERE id = 1"))
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
+    options: dict[str, Any] = {"strength": "key_share", how: True}
+    began = time.monotonic()
+    with pytest.raises(exc.DBAPIError, match=r"lock timeout|could not obtain lock"):
+        async with both(face.uow(lock_timeout=20.0)) as tx:
+            match call:
+                case "lock":
+                    await result(tx.lock(Account, 1, **options))
+                case "lock_many":
+                    await result(tx.lock_many(Account, [1], **options))
+                case "lock_across":
+                    await result(tx.lock_across({Account: [1], Entry: [1]}, **options))
+                case _:
+                    one = select(Account).where(Account.id == 1)
+                    await result(tx.lock_where(one, **options))
+    assert time.monotonic() - began < 10
+    holder.rollback()
+
+
 async def test_a_timeout_of_the_call(face: Face, holder: Connection) -> None:
     """It bounds the wait of this call, not of the next one."""
     await accounts(face)
@@ -260,6 +305,35 @@ async def test_a_queue(face: Face, holder: Connection) -> None:
         assert [row.id for row in await result(tx.lock_where(jobs, skip_locked=True))] == [2, 3]
         assert len(tx.unit.book.held) == 2
     holder.rollback()
+
+
+async def test_a_distinct_select(face: Face) -> None:
+    """Sorted by another column than the key; each row comes once."""
+    await accounts(face)
+    query = select(Account).distinct().order_by(Account.owner, Account.id.desc()).limit(3)
+    async with both(face.uow()) as tx:
+        assert [row.id for row in await result(tx.lock_where(query))] == [4, 3, 2]
+
+
+async def test_rows_of_another_class_in_the_table(face: Face, holder: Connection) -> None:
+    """They are no rows of the class, but they are locked: the book knows of it."""
+    await add(face, Person(id=1, kind="person"), Chief(id=2), Chief(id=3))
+    async with both(face.uow()) as tx:
+        with pytest.raises(RowNotFoundError, match="Chief 1"):
+            await result(tx.lock_many(Chief, [1]))
+        assert is_locked(holder, "lock_person", "id = 1")
+        assert [each.key for each in tx.unit.book.held] == [(1,)]
+    async with both(face.uow()) as tx:
+        found = await result(tx.lock_many(Chief, [1, 2], skip_locked=True))
+        assert [row.id for row in found] == [2]
+
+
+async def test_a_queue_of_a_class_with_subclasses_loaded_along(face: Face) -> None:
+    """An outer join can't be locked as a whole: the base's rows are."""
+    await add(face, Beast(id=1), Cat(id=2))
+    async with both(face.uow()) as tx:
+        found = await result(tx.lock_where(select(Beast).order_by(Beast.id), skip_locked=True))
+        assert [type(row) for row in found] == [Beast, Cat]
 
 
 async def test_names(face: Face, holder: Connection) -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, create_engine
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+    create_engine,
+    func,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -96,10 +106,48 @@ class Worker(Person):
     __mapper_args__ = {"polymorphic_identity": "worker"}  # noqa: RUF012
 
 
-TABLES = Base.metadata.sorted_tables
+class Tag(Base):
+    """Unique by an expression, and by a number that may be none."""
+
+    __tablename__ = "write_tag"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column()
+    weight: Mapped[float | None] = mapped_column(unique=True)
+
+    __table_args__ = (Index("write_tag_label", func.lower(label.column), unique=True),)
+
+
+class Sign(Base):
+    __tablename__ = "write_sign"
+
+    id: Mapped[int] = key()
+    code: Mapped[str] = mapped_column(unique=True)
+
+
+class Arrow(Base):
+    """Goes with its sign, which it knows by something else than its key."""
+
+    __tablename__ = "write_arrow"
+
+    id: Mapped[int] = key()
+    code: Mapped[str] = mapped_column(
+        ForeignKey("write_sign.code", ondelete="CASCADE", onupdate="CASCADE")
+    )
+
+
+#: Without a primary key.
+notes = Table(
+    "write_note",
+    Base.metadata,
+    Column("word_id", Integer, ForeignKey("write_word.id")),
+    Column("text", String, nullable=False),
+)
+
+TABLES = [table for table in Base.metadata.sorted_tables if table.primary_key]
 # Rooms lie in the table from the last to the first.
 RESET = f"""
-    TRUNCATE {", ".join(table.name for table in TABLES)} RESTART IDENTITY;
+    TRUNCATE {", ".join(Base.metadata.tables)} RESTART IDENTITY;
     INSERT INTO write_house VALUES (1, 'a', 'x'), (2, 'b', 'y'), (3, 'c', NULL);
     INSERT INTO write_room SELECT n, 1 + n % 2, n * 10 FROM generate_series(9, 1, -1) n;
     INSERT INTO write_lamp SELECT n, n, 40 FROM generate_series(9, 1, -1) n;
@@ -108,6 +156,10 @@ RESET = f"""
         VALUES ('sun', 'en', 0), ('moon', 'en', 0), ('star', 'en', 0);
     INSERT INTO write_person VALUES (1, 'person', ''), (2, 'boss', ''), (3, 'worker', '');
     INSERT INTO write_worker VALUES (3, 100);
+    INSERT INTO write_tag (label, weight) VALUES ('Old', 1), ('new', NULL);
+    INSERT INTO write_sign SELECT n, 'c' || n FROM generate_series(1, 3) n;
+    INSERT INTO write_arrow SELECT n, 'c' || n FROM generate_series(1, 3) n;
+    INSERT INTO write_note VALUES (1, 'a'), (NULL, 'a'), (2, 'b'), (1, 'b');
 """
 
 

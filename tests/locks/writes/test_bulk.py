@@ -16,6 +16,7 @@ from sqlalchemy import (
     exc,
     func,
     select,
+    text,
     tuple_,
     update,
     values,
@@ -23,10 +24,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, with_loader_criteria
 from tests.pool.pool_face import PoolFace, both, result
 
-from unitofwork import LateLockError
+from unitofwork import LateLockError, UnorderedWriteError
+from unitofwork.policies.locks.order import NAMES
 
 from .audit import check_book
-from .model import TABLES, Boss, House, Lamp, Part, Room, Worker
+from .model import TABLES, Boss, House, Lamp, Part, Room, Sign, Worker
 
 rooms, houses, lamps = Room.__table__, House.__table__, Lamp.__table__
 big = aliased(Room)
@@ -307,6 +309,59 @@ async def test_nothing_is_compiled_twice(face: PoolFace) -> None:
     assert hits == [True, True, True]
 
 
+MOVED: dict[str, tuple[Any, str, set[str]]] = {
+    "the value that others refer to": (
+        delete(Sign).where(Sign.id < 3),
+        "UPDATE write_sign SET code = 'new' WHERE id = 2",
+        {"write_arrow 1", "write_arrow 2"},
+    ),
+    "the value that SET computes from": (
+        update(Room).where(Room.id == 3).values(house_id=Room.house_id + 1),
+        "UPDATE write_room SET house_id = 1 WHERE id = 3",
+        {"write_house 2"},
+    ),
+}
+
+
+@pytest.mark.parametrize("form", MOVED)
+async def test_what_changes_while_its_row_is_waited_for(
+    face: PoolFace, holder: Connection, form: str
+) -> None:
+    """The locks follow from what is in the row when it is locked, not from what was read before."""
+    statement, meanwhile, expected = MOVED[form]
+    holder.execute(text(meanwhile))
+
+    async def work() -> None:
+        async with both(face.uow()) as tx:
+            await result(tx.execute(statement))
+            assert expected <= {str(one) for one in tx.unit.book.held}
+            check_book(tx, holder)
+
+    running = face.start(work)
+    await face.until(lambda: face.probe is not None and face.probe.blocked())
+    holder.commit()
+    await face.join(running)
+
+
+async def test_a_unique_value_that_changes_while_its_row_is_waited_for(
+    face: PoolFace, holder: Connection
+) -> None:
+    """The name of the value that is given up at last is taken, with `unique_names`."""
+    uow = face.make(unique_names=True)
+    holder.execute(text("UPDATE write_house SET code = 'moved' WHERE id = 2"))
+
+    async def work() -> None:
+        async with both(uow()) as tx:
+            await result(tx.execute(update(House).where(House.id == 2).values(code="z")))
+            names = {one.key for one in tx.unit.book.held if one.rank is NAMES}
+            assert ("write_house", "code", "moved") in names
+
+    running = face.start(work)
+    await face.until(lambda: face.probe is not None and face.probe.blocked())
+    holder.commit()
+    await face.join(running)
+
+
 @pytest.mark.parametrize("how", ["auto", "evaluate", "fetch", False])
 @pytest.mark.parametrize("is_delete", [False, True])
 async def test_objects_are_synchronized(face: PoolFace, how: Any, is_delete: bool) -> None:
@@ -361,6 +416,7 @@ BY_KEY: dict[str, Any] = {
     ),
     "with a foreign key": (update(Room), [{**one, "house_id": 3} for one in SETS]),
     "joined inheritance": (update(Worker), [{"id": 3, "pay": 1, "name": "n"}]),
+    "some with a foreign key": (update(Room), [SETS[0], {"id": 2, "house_id": 3}]),
     "two columns": (
         update(Part),
         [{"maker": maker, "number": 2, "stock": 9} for maker in ("b", "B")],
@@ -380,6 +436,17 @@ async def test_many_by_key(face: PoolFace, holder: Connection, form: str) -> Non
         await result(tx.execute(statement, sets))
         check_book(tx, holder)
     assert content(holder) == expected
+
+
+async def test_many_by_key_with_a_parent_that_is_computed(face: PoolFace) -> None:
+    """Which one the foreign key's check will lock, nobody can tell: it counts as raw SQL."""
+    move = update(rooms).where(rooms.c.id == bindparam("key")).values(house_id=rooms.c.house_id + 1)
+    with pytest.raises(UnorderedWriteError):
+        async with both(face.uow(strict_locks=True)) as tx:
+            await result(tx.execute(move, [{"key": 2}, {"key": 4}]))
+    async with both(face.uow()) as tx:
+        await result(tx.execute(move, [{"key": 2}, {"key": 4}]))
+    assert face.aside("SELECT house_id FROM write_room WHERE id IN (2, 4)") == [(2,), (2,)]
 
 
 async def test_many_by_key_wait_in_order(face: PoolFace, holder: Connection) -> None:

@@ -185,8 +185,24 @@ async def test_strict_locks_refuse_it_before_it_is_sent(face: PoolFace, form: st
     assert face.aside("SELECT count(*) FROM write_house") == [(4,)]
 
 
-async def test_a_deadlock_tells_both_sides(face: PoolFace) -> None:
-    """A writer outside of units: what the server said, what the unit held, who the other is."""
+async def lock_row(tx: Any) -> None:
+    await result(tx.lock(Room, 2))
+
+
+async def change_row(tx: Any) -> None:
+    (await result(tx.get(Room, 2))).size = 1
+    await result(tx.flush())
+
+
+async def lock_in_savepoint(tx: Any) -> None:
+    async with both(tx.savepoint()):
+        await lock_row(tx)
+
+
+@pytest.mark.parametrize("second", [lock_row, change_row, lock_in_savepoint])
+async def test_a_deadlock_tells_both_sides(face: PoolFace, second: Any) -> None:
+    """A writer outside of units: what the server said, what the unit held and asked for, who the
+    other is."""
     assert face.probe is not None
     with psycopg.connect(face.probe.dsn, application_name="billing") as outside:
         number = outside.info.backend_pid
@@ -200,7 +216,7 @@ async def test_a_deadlock_tells_both_sides(face: PoolFace) -> None:
                 await result(tx.lock(Room, 1))
                 thread.start()
                 await face.until(lambda: face.probe is not None and face.probe.blocked())
-                await result(tx.lock(Room, 2))
+                await second(tx)
         thread.join(20)
         outside.rollback()
     note, other = caught.value.__notes__
@@ -210,6 +226,7 @@ async def test_a_deadlock_tells_both_sides(face: PoolFace) -> None:
     assert "waits for ShareLock on transaction" in note
     assert "waited for a lock in: write_room" in note
     assert "write_room 1: NO_KEY_UPDATE, locked at " in note
+    assert "wanted further:\n    write_room 2\n" in note
     assert "/tests/" in note.replace(os.sep, "/")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, insert, literal, select
+from sqlalchemy import Connection, String, cast, create_engine, func, insert, literal, select
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -19,7 +20,7 @@ from unitofwork.core.locks.sorting import sort_rows
 
 from .audit import check_book
 from .conftest import face_fixture
-from .model import House, Lamp, Part, Room, Word, Worker
+from .model import House, Lamp, Part, Room, Tag, Word, Worker
 
 face = face_fixture("psycopg-sync")
 words, rooms = Word.__table__, Room.__table__
@@ -40,6 +41,13 @@ def by_text(rows: Any = None, **target: Any) -> Any:
     return statement.on_conflict_do_update(
         **(target or {"index_elements": ["text", "lang"]}),
         set_={"count": words.c.count + statement.excluded.count},
+    )
+
+
+def by_label(*labels: str) -> Any:
+    statement = upsert(Tag).values([{"id": 5 - n, "label": one} for n, one in enumerate(labels)])
+    return statement.on_conflict_do_update(
+        index_elements=[func.lower(Tag.label)], set_={"weight": statement.excluded.id}
     )
 
 
@@ -85,6 +93,10 @@ FORMS: dict[str, Callable[[], tuple[Any, Any]]] = {
         [{"id": n, "pay": n, "name": "n", "kind": "worker"} for n in (70, 60)],
     ),
     "insert without keys": lambda: (insert(Word), [{"text": "up"}, {"text": "down"}]),
+    "insert no number": lambda: (
+        insert(Tag),
+        [{"label": one, "weight": weight} for one, weight in (("x", math.nan), ("y", 2.0))],
+    ),
     "insert nothing known": lambda: (
         insert(Word).values(text=select(House.name).where(House.id == 1).scalar_subquery()),
         None,
@@ -93,11 +105,12 @@ FORMS: dict[str, Callable[[], tuple[Any, Any]]] = {
 
 
 def content(connection: Any) -> list[list[Any]]:
-    # Of words, the database's keys depend on the order of insertion.
+    # Of words and tags, the database's keys depend on the order of insertion.
     tables: list[Any] = [Room, Lamp, Part, Worker, House]
     whole = [sorted(map(tuple, connection.execute(select(one.__table__)))) for one in tables]
     own = words.c.text, words.c.lang, words.c.count
-    return [*whole, sorted(map(tuple, connection.execute(select(*own))))]
+    tags = select(Tag.label, cast(Tag.weight, String))
+    return [*whole, *(sorted(map(tuple, connection.execute(one))) for one in (select(*own), tags))]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -175,6 +188,11 @@ async def test_one_row_costs_nothing_more(face: PoolFace, sent: list[str]) -> No
     [
         insert(words).from_select(["text"], select(House.name)),
         by_text([{"text": literal("a").concat("b"), "lang": "en", "count": 1}, TEXTS[0]]),
+        by_label("OLD"),
+        by_label("b", "OLD", "a"),
+        upsert(Tag)
+        .values([{"label": "x", "weight": math.nan}, {"label": "y", "weight": 1.0}])
+        .on_conflict_do_nothing(index_elements=["weight"]),
     ],
 )
 async def test_what_has_no_order_is_refused_where_that_is_asked_for(

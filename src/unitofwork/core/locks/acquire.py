@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, exc
 from sqlalchemy.orm import Session
 
 from ...errors import ConfigurationError, LateLockError
-from ...policies.locks.book import Strength, Wants, stronger
+from ...policies.locks.book import HIGHEST, Plan, Strength, Wants, stronger
 from ...policies.locks.order import NAMES, Resource
 from ...sql.row_locks import (
     GUARD,
@@ -40,6 +40,9 @@ TRIPWIRE = 0.01
 #: After so many trips the unit waits as long as a plain block does: what it waits for is nothing
 #: that the next attempt could lock first, such as a unique value that another one is inserting.
 PATIENT_AFTER = 3
+#: Of one table in one statement, which grows with the square of them; more of them are locked as
+#: one run, as strongly as the strongest.
+MOST_RUNS = 8
 #: After so many, as long as the caller allows: it is a queue, and if it is a circle after all, the
 #: server's detector ends it.
 DETECTED_AFTER = 5
@@ -52,7 +55,7 @@ def acquire(
 
     `wait`: BLOCK lets each lock that is in order wait, up to `timeout` seconds (None: the
     transaction's own lock_timeout); late ones never wait. NOWAIT and SKIP wait for none.
-    Raises `LateLockError` where a late lock was refused; with NOWAIT the database's own error.
+    Raises `LateLockError` where a late lock was refused; otherwise the database's own error.
     """
     if not wants:
         return
@@ -64,14 +67,24 @@ def acquire(
     plan = unit.book.plan(wants)
     if not plan.late and not plan.in_order:
         return
-    if wait is not Wait.BLOCK:
-        everything = {**plan.late, **plan.in_order}
-        take(unit, connection, dict(sorted(everything.items())), wait)
+    if wait is Wait.BLOCK:
+        take_planned(unit, connection, plan, timeout)
         return
+    if plan.late:
+        limit_waits(unit, connection)
+    everything = {**plan.late, **plan.in_order}
+    take(unit, connection, dict(sorted(everything.items())), wait, GUARD)
+
+
+def take_planned(
+    unit: Unit, connection: Connection, plan: Plan, timeout: float | None = None
+) -> None:
+    """The late ones without waiting, the others in order. Raises `LateLockError`."""
     if plan.late:
         # The query takes the tables' locks before its own limit holds, and NOWAIT is not for them.
         limit_waits(unit, connection)
-        with_late(unit, wants, lambda: take(unit, connection, plan.late, Wait.NOWAIT, GUARD))
+        late = plan.late
+        with_late(unit, late, lambda: take(unit, connection, late, Wait.NOWAIT, GUARD))
     if plan.in_order:
         take(unit, connection, plan.in_order, Wait.BLOCK, timeout)
 
@@ -112,23 +125,19 @@ def take(
         take(unit, connection, names, wait, during)
         take(unit, connection, rows, wait, during)
         return
-    tables = unit.home.tables
-    runs = itertools.groupby(
-        wants.items(), lambda want: (None if want[0].rank is NAMES else want[0].rank, want[1])
-    )
     steps: list[Step] = []
     asked: list[list[Resource]] = []
     parameters: dict[str, Any] = limits(unit, during).parameters()
-    for number, ((rank, strength), run) in enumerate(runs):
-        resources = [resource for resource, _ in run]
-        table = None if rank is None else tables.table_of(resources[0])
+    for number, (strength, resources) in enumerate(_runs(wants)):
+        is_name = resources[0].rank == NAMES
+        table = None if is_name else unit.home.tables.table_of(resources[0])
         step = step_for(table, strength, len(resources))
-        keys = [each.order if rank is None else each.key for each in resources]
+        keys = [each.order if is_name else each.key for each in resources]
         parameters |= rows_parameters(number, step, keys)
         steps.append(step)
         asked.append(resources)
     statement = lock_statement(tuple(steps), wait)
-    with locking(unit):
+    with locking(unit, wants, limited=during is not None):
         found = answer(connection.execute(statement, parameters), len(steps))
     note(unit, found.transaction_id, found.lock_timeout)
     for step, resources in zip(steps, asked, strict=True):
@@ -145,7 +154,23 @@ def take(
         for at in got:
             unit.book.record(resources[at], step.strength, place)
     if refused:
-        raise late_lock(unit, dict.fromkeys(refused, Strength.UPDATE))
+        names = dict.fromkeys(refused, Strength.UPDATE)
+        refuse_own_rows(unit, names)
+        raise late_lock(unit, names)
+
+
+def _runs(wants: Wants) -> Iterator[tuple[Strength, list[Resource]]]:
+    """Neighbours that are locked alike, in order. The statement has a part for each run."""
+    for _, of_table in itertools.groupby(wants.items(), lambda want: want[0].rank):
+        rows = list(of_table)
+        runs = [
+            (strength, [resource for resource, _ in run])
+            for strength, run in itertools.groupby(rows, lambda want: want[1])
+        ]
+        if len(runs) > MOST_RUNS:
+            strongest = max(strength for strength, _ in runs)
+            runs = [(strongest, [resource for resource, _ in rows])]
+        yield from runs
 
 
 def take_and_load(
@@ -163,7 +188,7 @@ def take_and_load(
     step = step_for(table, strength, len(resources))
     parameters = limits(unit, during).parameters()
     parameters |= rows_parameters(0, step, [each.key for each in resources])
-    with locking(unit):
+    with locking(unit, resources, limited=during is not None):
         rows = send(step, parameters["during"] is not None, parameters)
     unit.book.touch(resources[0].rank)
     place = places.caller()
@@ -233,21 +258,37 @@ def note(unit: Unit, transaction_id: str, lock_timeout: str) -> None:
 
 
 class locking:
-    """While the unit sends a lock query of its own, which its book tells better than the text."""
+    """While the unit sends a lock query of its own, which its book tells better than the text.
 
-    def __init__(self, unit: Unit) -> None:
+    `asked`: what it locks. `limited`: its caller has said how long it may wait, so that a refusal
+    is the answer.
+    """
+
+    def __init__(
+        self, unit: Unit, asked: Iterable[Resource] = (), *, limited: bool = False
+    ) -> None:
         self._unit = unit
+        self._asked = asked
+        self._limited = limited
 
     def __enter__(self) -> None:
         self._unit.is_locking = True
+        self._unit.asking = self._asked
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._unit.is_locking = False
+        self._unit.asking = ()
+        if self._limited and error is not None:
+            self._unit.refusal = error
 
 
 def connection_of(tx: CoreTransaction) -> Connection:
     """The unit's connection, which its first statement checks out."""
-    return tx.unit.connection or Session.connection(tx)
+    if tx.unit.connection is None or tx.in_nested_transaction():
+        # SQLAlchemy sends a SAVEPOINT when its first statement asks for the connection. Locks that
+        # were taken before it would outlive ROLLBACK TO, after which the book forgets them.
+        return Session.connection(tx)
+    return tx.unit.connection
 
 
 def late_lock(unit: Unit, wants: Mapping[Resource, Strength]) -> LateLockError:
@@ -264,7 +305,7 @@ def late_lock(unit: Unit, wants: Mapping[Resource, Strength]) -> LateLockError:
         f"\n  - {resource}, locked at {lock.place or 'a place unknown'}"
         for resource, lock in held[:5]
     )
-    around = "" if held else "\n  a unit around this one"
+    around = "" if held else f"\n  - {_unknown_in_the_way(unit, first)}"
     return LateLockError(
         f"Unit {unit.name!r} asked at {places.caller()} for locks that others hold, out of the "
         f"global order, so waiting for them could have ended in a circle:{listed}\n"
@@ -275,3 +316,12 @@ def late_lock(unit: Unit, wants: Mapping[Resource, Strength]) -> LateLockError:
         wanted=tuple(str(resource) for resource in wanted),
         held=tuple(str(resource) for resource, _ in held),
     )
+
+
+def _unknown_in_the_way(unit: Unit, resource: Resource) -> str:
+    passed = unit.book.passed_above(resource)
+    if passed is None:
+        return "what a unit around this one holds"
+    if passed.rank == HIGHEST.rank:
+        return "whatever the statements have locked that were sent as they are (raw SQL)"
+    return f"rows of {passed.rank.name} that it has inserted, deleted or looked for"

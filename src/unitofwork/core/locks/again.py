@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from ...policies.locks.book import Wants
 from ...policies.locks.order import NAMES
 from ...sql.row_locks import Wait, lock_tables
-from .acquire import allow_waits, locking, take
+from .acquire import allow_waits, locking, take, take_planned
 from .names import asked_names
 
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ def _lock_first(unit: Unit, connection: Connection) -> None:
     wanted = {each: how for each, how in wanted.items() if not unit.book.covers(each, how)}
     if not wanted:
         return
+    is_inside = unit.book.floor is not None and unit.book.floor() is not None
+    if unit.story is None or unit.story.refusals < SERIAL_AFTER or is_inside:
+        # What units around it hold may make some of them late.
+        take_planned(unit, connection, unit.book.plan(wanted))
+        return
     ordered = sorted(wanted.items())
     names = {resource: strength for resource, strength in ordered if resource.rank == NAMES}
     rows = {resource: strength for resource, strength in ordered if resource.rank != NAMES}
-    if unit.story is None or unit.story.refusals < SERIAL_AFTER:
-        take(unit, connection, {**names, **rows}, Wait.BLOCK)
-        return
     if names:
         take(unit, connection, names, Wait.BLOCK)
     if rows:
@@ -64,7 +66,6 @@ def locks_first(unit: Unit) -> bool:
 def _shut_others_out(unit: Unit, connection: Connection, wanted: Wants) -> None:
     # Those below, too: a query on several tables holds the last while it waits in the first one.
     tables = unit.home.tables.up_to(max(resource.rank for resource in wanted))
-    quote = connection.dialect.identifier_preparer.format_table
     allow_waits(unit, connection)  # the names' query has limited them
     with locking(unit):
-        connection.exec_driver_sql(lock_tables(tables, quote))
+        connection.execute(lock_tables(tables))

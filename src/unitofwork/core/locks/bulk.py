@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Delete, Result, Update, select
+from sqlalchemy import Column, ColumnElement, Delete, Result, Update, select
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
 
 from ...policies.locks.book import stronger
 from ...policies.locks.order import Resource
 from ...sql.row_locks import Step, among_keys, has_other_spellings, rows_parameters
 from .acquire import acquire, connection_of, locking
-from .dml import COMPUTED, Keys, Parameters, Target, assigned, keys_in, locks_itself, value_of
+from .dml import COMPUTED, Keys, Parameters, Target, assigned, keys_in, value_of
 from .lookups import Effect, Found, check_parent
 from .ordered import (
+    changing_links,
     depends_on_rows,
     is_checked_again,
     lock_found,
@@ -24,6 +25,7 @@ from .ordered import (
     run,
     waits_alone,
 )
+from .parts import may_differ
 from .schema import Columns, Link, links_from
 from .tables import Tables, key_columns
 from .unique import Claims
@@ -70,11 +72,14 @@ class _Change:
             return None
         keys = self._keys()
         found = Found()
-        if keys is None and locks_itself(self._statement.whereclause):
-            return None
         if keys is None or self._unique or self._depends_on_rows(keys):
+            if may_differ(self._statement.whereclause, *self._expressions().values()):
+                return None
             rows = self._read(found)
             self._claims.lock(found)
+            if self._follows_values() and len(self._held(rows)) < len(rows):
+                acquire(self._tx, found.wants)
+                rows, found = self._read_anew(rows)
             whole = False
         else:
             rows = [self._row(key) for key in keys.values]
@@ -119,17 +124,42 @@ class _Change:
             return True
         return is_checked_again(self._tx.unit, self._lookup, map(self._row, keys.values))
 
-    def _read(self, found: Found) -> list[Resource]:
-        """Read the rows that WHERE finds now, and what they refer to."""
-        # What SET computes for a foreign key, or a unique one, is computed here too.
+    def _expressions(self) -> dict[Column[Any], Any]:
+        """What SET computes for a foreign key, or a unique one; it is to be computed before too."""
         referring = [link.columns for link in self._links_set()]
-        expressions = {
+        return {
             column: value
             for column in itertools.chain(*referring, *self._unique)
             if (value := (self._sets or {}).get(column)) is not None
             and value is not COMPUTED
             and value_of(value, self._parameters) is COMPUTED
         }
+
+    def _follows_values(self) -> bool:
+        """Whether more is to be locked by what else than its key is in a row."""
+        return (
+            bool(self._unique)
+            or any(COMPUTED in self._will_be(link.columns, {}) for link in self._links_set())
+            or any(link.key_order is None for link in changing_links(self._lookup))
+        )
+
+    def _read_anew(self, rows: Iterable[Resource]) -> tuple[list[Resource], Found]:
+        """Read locked rows once more: while they were waited for, their values may have changed.
+
+        What they have now, they keep.
+        """
+        found, self._claims = Found(), Claims(self._tx)
+        rows = self._read(found, self._held(rows))
+        self._claims.lock(found)
+        return rows, found
+
+    def _held(self, rows: Iterable[Resource]) -> list[Resource]:
+        book, strength = self._tx.unit.book, self._lookup.strength
+        return [resource for resource in rows if book.covers(resource, strength)]
+
+    def _read(self, found: Found, among: Sequence[Resource] | None = None) -> list[Resource]:
+        """Read the rows that WHERE finds now, and what they refer to."""
+        expressions = self._expressions()
         keys = self._lookup._selected()
         own = list(dict.fromkeys(itertools.chain(keys, *self._unique)))
         statement = select(
@@ -144,8 +174,12 @@ class _Change:
             options = self._statement._with_options
             criteria = [one for one in options if isinstance(one, LoaderCriteriaOption)]
             statement = statement.options(*criteria)
+        parameters = self._parameters
+        if among is not None:
+            condition, arrays = self._restriction(among)
+            statement, parameters = statement.where(condition), {**parameters, **arrays}
         with locking(self._tx.unit):
-            rows = connection_of(self._tx).execute(statement, self._parameters).all()
+            rows = connection_of(self._tx).execute(statement, parameters).all()
         answers: list[Any] = [row[: len(keys)] for row in rows]
         more = self._lookup.found(self._tx, dict.fromkeys(answers))
         stronger(found.wants, more.wants)
@@ -184,15 +218,19 @@ class _Change:
 
     def _run_restricted(self, rows: Sequence[Resource], whole: bool) -> Result[Any]:
         """Have it change the rows that are locked, and no others that match by now."""
-        book, strength = self._tx.unit.book, self._lookup.strength
-        held = [resource for resource in rows if book.covers(resource, strength)]
+        held = self._held(rows)
         if whole and len(held) == len(rows):
             return self._run(self._statement)
+        condition, arrays = self._restriction(held)
+        self._state.parameters = {**self._parameters, **arrays}
+        return self._run(self._statement.where(condition), restricted=True)
+
+    def _restriction(self, rows: Iterable[Resource]) -> tuple[ColumnElement[bool], Parameters]:
+        """The condition that a row is one of these, and its parameters."""
         table = self._target.table
         columns = [self._target.source.c[column.key] for column in key_columns(table)]
-        arrays = rows_parameters(0, Step(table, strength), [each.key for each in held])
-        self._state.parameters = {**self._parameters, **arrays}
-        return self._run(self._statement.where(among_keys(table, columns)), restricted=True)
+        step = Step(table, self._lookup.strength)
+        return among_keys(table, columns), rows_parameters(0, step, [one.key for one in rows])
 
     def _run(self, statement: Update | Delete, restricted: bool = False) -> Result[Any]:
         options = {}

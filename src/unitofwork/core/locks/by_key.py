@@ -52,7 +52,8 @@ def execute_by_key(
             return None
         order = order or rows
         if columns or isinstance(statement, Delete):
-            _want(tx, part, statement, sets, rows, columns, found)
+            if not _want(tx, part, statement, sets, rows, columns, found):
+                return None
             _claim(tx, part, statement, sets, rows, columns, claims)
             written.append(rows)
     claims.lock(found)
@@ -78,7 +79,7 @@ def _rows(
     is_mapped: bool,
 ) -> list[Resource] | None:
     """The row that each set of parameters is for."""
-    own = key_columns(target.table)
+    own = tuple(target.table.primary_key)
     if not own or has_other_spellings(target.table):
         return None
     rows = []
@@ -117,8 +118,8 @@ def _want(
     rows: list[Resource],
     columns: Mapping[Column[Any], Any],
     found: Found,
-) -> None:
-    """Add the rows of one table, and what hangs on them."""
+) -> bool:
+    """Add the rows of one table, and what hangs on them. False: it can't be told."""
     table, tables = target.table, tx.unit.home.tables
     effect = Effect.DELETED if isinstance(statement, Delete) else Effect.CHANGED
     lookup = lookup_of(table, effect, columns)
@@ -130,9 +131,12 @@ def _want(
             values = tuple(given.get(column, COMPUTED) for column in link.columns)
             if COMPUTED not in values:
                 check_parent(tables, link, values, found)
+            elif any(given.get(column) is COMPUTED for column in link.columns):
+                return False
     if depends_on_rows(lookup) or is_checked_again(tx.unit, lookup, rows):
         keys = [resource.key for resource in rows]
         found.lookups += lookups_of(table, key_columns(table), keys, effect, {}, columns)
+    return True
 
 
 def _claim(
@@ -170,6 +174,8 @@ _ANY = Strength.KEY_SHARE
 def _given(
     target: Target, columns: Mapping[Column[Any], Any], one: Parameters
 ) -> dict[Column[Any], Any]:
-    """What one set of parameters sets."""
-    given = {column: value_of(value, one) for column, value in columns.items()}
-    return given | {column: one[name] for name in one for column in target.columns(name)}
+    """What one set of parameters sets, of columns that any of the sets does."""
+    own = {column: value for column, value in columns.items() if value is not COMPUTED}
+    given = {column: value_of(value, one) for column, value in own.items()}
+    more = {column: one[name] for name in one for column in target.columns(name)}
+    return given | {column: value_of(value, one) for column, value in more.items()}

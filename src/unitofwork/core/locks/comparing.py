@@ -11,8 +11,7 @@ from sqlalchemy.orm import Mapper
 
 from ...policies.locks.book import Wants
 from ...sql.row_locks import Step, Wait, load_statement
-from ...types import StaleColumn
-from ..reads import ReadRow, differences, names_of
+from ..reads import Difference, ReadRow, differences, names_of
 from .acquire import Parameters, connection_of, take_and_load
 from .row_keys import row_keys
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 def lock_and_compare(
     tx: CoreTransaction, wants: Wants, suspects: Sequence[ReadRow]
-) -> list[StaleColumn] | None:
+) -> list[Difference] | None:
     """Lock `wants` and say what has changed of `suspects`; None, and nothing done, if it can't.
 
     It can where all are rows of one table, locked alike and in order, the suspects among them.

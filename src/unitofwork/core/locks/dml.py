@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Delete, Insert, Select, Table, Update, inspect
+from sqlalchemy import Column, Delete, Insert, Table, Update, inspect
 from sqlalchemy.orm import Mapper
-from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import (
     BinaryExpression,
     BindParameter,
@@ -54,13 +54,19 @@ class Target:
 
 
 def target_of(statement: Update | Delete | Insert) -> Target | None:
-    """The target, if its rows have keys by which they can be locked."""
+    """The target, if its rows have keys by which they can be locked.
+
+    Those of a table without a primary key, only an INSERT can do without: what other columns say
+    may be NULL, or the same in many rows.
+    """
     source: FromClause = statement.table
     description = _described(statement)
     table = description.get("table")
     if not isinstance(table, Table) or not key_columns(table):
         return None
     if any(column.key not in source.c for column in key_columns(table)):
+        return None
+    if not table.primary_key and not isinstance(statement, Insert):
         return None
     entity = description.get("entity")
     return Target(table, source, entity, None if entity is None else inspect(entity).mapper)
@@ -147,12 +153,6 @@ def keys_in(
 def _same(one: Any, column: Any) -> bool:
     # == would make an expression of them; an ORM attribute's column hashes like the table's.
     return one in {column}
-
-
-def locks_itself(where: ColumnElement[bool] | None) -> bool:
-    """Whether a subquery in WHERE locks rows: read twice, it could choose others."""
-    parts = () if where is None else visitors.iterate(where)
-    return any(isinstance(one, Select) and one._for_update_arg is not None for one in parts)
 
 
 def _conjuncts(where: Any) -> Iterator[ColumnElement[bool]]:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, Select
 
-from ...policies.locks.book import Strength, stronger
-from ...types import StaleColumn
-from ..reads import ReadRow, compare, read_row, stale_read
+from ...policies.locks.book import stronger
+from .. import places
+from ..reads import Difference, compare, stale_read
 from .acquire import acquire, connection_of, locking
 from .again import locks_first
 from .comparing import lock_and_compare
 from .covered import rows_covered
 from .declared import declared
 from .footprint import Footprint, closure, footprint, rows_of
-from .row_keys import row_keys
+from .fresh import Suspects, changed_objects, note_compared, suspects_among
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -27,8 +27,9 @@ def lock_before(tx: CoreTransaction) -> None:
     Raises `LateLockError`, `StaleReadError`.
     """
     unit = tx.unit
-    suspects = rows_to_compare(tx)
-    stale: list[StaleColumn] | None = None
+    compares = unit.guards_reads or bool(unit.rows_read)
+    suspects = Suspects([], {})
+    differences: list[Difference] | None = None
     if locks_first(unit):
         # The first statement does it: what the flush may wait for is decided after it.
         connection_of(tx)
@@ -36,26 +37,32 @@ def lock_before(tx: CoreTransaction) -> None:
         covered = rows_covered(tx)
         if covered is not None:
             unit.flushing = Footprint(covered)
+            if compares:
+                suspects = suspects_among(tx, changed_objects(tx))
         else:
             found = footprint(tx, names=unit.home.locking.unique_names)
+            if compares:
+                suspects = suspects_among(tx, found.overwritten)
             also = declared(tx)
             if also:
                 stronger(found.wants, also)
                 found.in_own_order = found.is_covered = False
-            if suspects and not found.names:
-                stale = lock_and_compare(tx, found.wants, suspects)
+            if suspects.rows and not found.names:
+                differences = lock_and_compare(tx, found.wants, suspects.rows)
             # A wait that is in order may be long; after a lock query lock_timeout may be short.
-            alone = found.in_own_order and not unit.waits_are_limited and not suspects
+            alone = found.in_own_order and not unit.waits_are_limited and not suspects.rows
             if not alone and not found.is_covered:
                 lock_footprint(tx, found)
             unit.flushing = found
-    if suspects:
-        if stale is None:
-            stale = compare(tx, suspects)
+    elif compares:
+        suspects = suspects_among(tx, footprint(tx).overwritten)
+    if compares:
+        if differences is None:
+            differences = compare(tx, suspects.rows)
+        stale = suspects.stale(differences)
         if stale:
             raise stale_read(tx, stale)
-        checked = {id(row) for row in suspects}
-        unit.rows_read = [row for row in unit.rows_read if id(row) not in checked]
+        note_compared(tx, suspects, differences)
 
 
 def lock_footprint(tx: CoreTransaction, found: Footprint) -> None:
@@ -81,41 +88,13 @@ def note_after(tx: CoreTransaction) -> None:
     book = tx.unit.book
     # flush(objects) leaves the others out.
     flushed = [one for one in found.new_objects if one not in tx.new]
+    place = None if found.is_covered or not found.wants else places.caller()
     for resource, strength in found.wants.items():
         if resource in found.deletes:  # which SQLAlchemy does not insist on having found
             book.pass_by(resource, strength)
         else:
-            book.record(resource, strength)
+            book.record(resource, strength, place)
     for resource in found.writes:
         book.record_written(resource)
     for resource in (*found.inserts, *rows_of(tx, flushed)):
         book.record_inserted(resource)
-
-
-def rows_to_compare(tx: CoreTransaction) -> list[ReadRow]:
-    """Rows to be overwritten of which the unit holds a copy that others may have outdated.
-
-    Those read before a release, because the comparison on return has locked nothing; with
-    `guard_reads` all that were not read under a lock.
-    """
-    unit = tx.unit
-    if not unit.rows_read and not unit.guards_reads:
-        return []
-    changing = {
-        id(each): each for each in (*(one for one in tx.dirty if tx.is_modified(one)), *tx.deleted)
-    }
-    rows = [row for row in unit.rows_read if id(row.instance) in changing]
-    if unit.guards_reads:
-        known = {id(row.instance) for row in rows}
-        others = (each for each in changing.values() if id(each) not in known)
-        rows += [row for each in others if (row := read_row(each)) and not _is_held(tx, row)]
-    return rows
-
-
-def _is_held(tx: CoreTransaction, row: ReadRow) -> bool:
-    tables, book = tx.unit.home.tables, tx.unit.book
-    return all(
-        one.places is not None
-        and book.covers(tables.row(one.table, one.of(row.key)), Strength.SHARE)
-        for one in row_keys(row.mapper)
-    )

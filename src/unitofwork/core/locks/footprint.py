@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm.attributes import instance_state
 
 from ...policies.locks.book import Strength, stronger
 from ...policies.locks.order import Resource
+from .intent import State
 from .lookups import Found, Lookup
 from .own_order import in_own_order
 from .shapes import shape_of
@@ -22,8 +23,9 @@ __all__ = ["Footprint", "Found", "Lookup", "closure", "footprint", "rows_of"]
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
 
-#: Of one query; the servers take some more.
+#: Of one query; the servers take some more, of columns as of values.
 MOST_COLUMNS = 1_000
+MOST_VALUES = 10_000
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Footprint:
     #: Inserted objects whose key the flush will tell; `rows_of` names their rows then.
     new_objects: list[object] = field(default_factory=list)
     deletes: set[Resource] = field(default_factory=set)
+    #: The objects whose rows are updated or deleted, with the attributes that are set.
+    overwritten: Mapping[State, Collection[str]] = field(default_factory=dict)
     #: With `names`: client-given keys, unique values (new and old), association pairs.
     names: dict[Resource, Strength] = field(default_factory=dict)
     #: Left alone, the flush takes what is not held yet in the global order, above what is held.
@@ -70,8 +74,10 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         new_objects=survey.new_objects,
         writes=survey.writes,
         deletes=survey.deleted,
+        overwritten=survey.overwritten,
         names=survey.names,
-        in_own_order=nothing_else and in_own_order(book, missing, survey.upgraded, survey.updated),
+        in_own_order=nothing_else
+        and in_own_order(book, missing, survey.upgraded, survey.updated, survey.mappers),
         is_covered=nothing_else and not missing,
     )
 
@@ -86,18 +92,32 @@ def closure(
     """
     lookups = found.lookups
     while lookups:
-        if 1 < len(lookups) <= MOST_COLUMNS:  # mostly there are no rows, and one query says so
-            are_there: list[Any] = [lookup.exists() for lookup in lookups]
-            (answer,) = ask(select(*are_there))
-            lookups = list(itertools.compress(lookups, answer))
         level = Found()
-        for lookup in lookups:
-            more = lookup.found(tx, ask(lookup.statement()))
-            stronger(level.wants, more.wants)
-            level.writes += more.writes
-            level.lookups += more.lookups
+        for together in _in_one_query(lookups):
+            answer: Iterable[Any] = [True]
+            if len(together) > 1:  # mostly there are no rows, and one query says so
+                are_there: list[Any] = [lookup.exists() for lookup in together]
+                (answer,) = ask(select(*are_there))
+            for lookup in itertools.compress(together, answer):
+                more = lookup.found(tx, ask(lookup.statement()))
+                stronger(level.wants, more.wants)
+                level.writes += more.writes
+                level.lookups += more.lookups
         yield level
         lookups = level.lookups
+
+
+def _in_one_query(lookups: Iterable[Lookup]) -> Iterator[list[Lookup]]:
+    """As many at a time as a query has room for."""
+    together: list[Lookup] = []
+    size = 0
+    for lookup in lookups:
+        size += len(lookup.values) * len(lookup.columns)
+        if together and (len(together) == MOST_COLUMNS or size > MOST_VALUES):
+            yield together
+            together, size = [], len(lookup.values) * len(lookup.columns)
+        together.append(lookup)
+    yield together
 
 
 def rows_of(tx: CoreTransaction, objects: Iterable[object]) -> list[Resource]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Column, ColumnElement, Exists, Select, Table, select, tuple_
 from sqlalchemy.engine import Row
@@ -14,7 +14,7 @@ from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
 from .keys import to_child, to_parent
-from .schema import Columns, Link, links_from, links_to, locking_columns
+from .schema import Columns, Link, links_from, links_to, locking_columns, server_default
 from .tables import Tables, key_columns
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ class Found:
             self.wants[resource] = max(before, strength)
 
 
+#: By which lookup the consequences of a row's end, or of a change of these columns, are followed
+#: up, each once.
+Followed: TypeAlias = "dict[tuple[Resource, Effect, frozenset[Column[Any]]], Lookup | None]"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lookup:
     """The rows of `table` whose `columns` have one of `values`.
@@ -72,10 +77,11 @@ class Lookup:
     columns: Columns
     values: tuple[tuple[Any, ...], ...]
     effect: Effect
-    #: By which lookup the consequences of a row's end or change are followed up, each once.
-    followed: dict[Resource, Lookup | None]
+    followed: Followed
     #: Which columns change, where the effect is CHANGED.
     changed: frozenset[Column[Any]] = frozenset()
+    #: They get the defaults of the schema.
+    to_default: bool = False
 
     @property
     def strength(self) -> Strength:
@@ -116,16 +122,17 @@ class Lookup:
             if self.effect in _ONLY_LOCKED:
                 continue
             found.writes.append(resource)
-            if self.followed.setdefault(resource, self) is self:
+            if self.followed.setdefault((resource, self.effect, self.changed), self) is self:
                 follow.append(values)
-            if self.effect is Effect.CHANGED and (
-                resource in book.written or resource in book.inserted
-            ):
+            if self.effect is Effect.CHANGED:
                 # PostgreSQL checks also the foreign keys that stay as they are, of a row that
                 # was written to before in the same transaction.
+                is_checked_anew = resource in book.written or resource in book.inserted
+                new = {one: server_default(one) for one in self.changed if self.to_default}
                 for link in links_from(self.table):
-                    if self.changed.isdisjoint(link.columns):
-                        check_parent(tables, link, _pick(values, link.columns), found)
+                    stays = self.changed.isdisjoint(link.columns)
+                    if is_checked_anew if stays else self.to_default:
+                        check_parent(tables, link, _pick(values | new, link.columns), found)
         for link in links_to(self.table):
             if self.effect is Effect.DELETED or not self.changed.isdisjoint(link.referred):
                 referred = [_pick(values, link.referred) for values in follow]
@@ -146,21 +153,23 @@ def child_lookups(
     link: Link,
     values: Iterable[tuple[Any, ...]],
     effect: Effect,
-    followed: dict[Resource, Lookup | None],
+    followed: Followed,
 ) -> Iterator[Lookup]:
     """The children of rows that had these values, and are deleted or have others from now on."""
     is_deleted = effect is Effect.DELETED
     changed: Columns = ()
-    match link.on_delete if is_deleted else link.on_update:
+    action = link.on_delete if is_deleted else link.on_update
+    match action:
         case "CASCADE" if is_deleted:
             pass
         case "CASCADE" | "SET NULL" | "SET DEFAULT":
-            effect, changed = Effect.CHANGED, link.columns
+            effect, changed = Effect.CHANGED, link.given_up if is_deleted else link.columns
         case _:
             # The check locks children that another transaction is about to delete.
             effect = Effect.REFERRED
     values = [to_child(link, each) for each in values]
-    return lookups_of(link.child, link.columns, values, effect, followed, changed)
+    to_default = action == "SET DEFAULT"
+    return lookups_of(link.child, link.columns, values, effect, followed, changed, to_default)
 
 
 def check_parent(tables: Tables, link: Link, values: tuple[Any, ...], into: Found) -> None:
@@ -183,8 +192,9 @@ def lookups_of(
     columns: Columns,
     values: Iterable[tuple[Any, ...]],
     effect: Effect,
-    followed: dict[Resource, Lookup | None],
+    followed: Followed,
     changed: Iterable[Column[Any]] = (),
+    to_default: bool = False,
 ) -> Iterator[Lookup]:
     """Lookups for so many values, without those that are partly NULL."""
     if not key_columns(table):  # no lock query can name its rows
@@ -194,4 +204,4 @@ def lookups_of(
     )
     for start in range(0, len(whole), CHUNK):
         chunk = tuple(whole[start : start + CHUNK])
-        yield Lookup(table, columns, chunk, effect, followed, frozenset(changed))
+        yield Lookup(table, columns, chunk, effect, followed, frozenset(changed), to_default)

@@ -40,17 +40,22 @@ def hold_names(unit: Unit, connection: Connection, undo: list[Any]) -> None:
     for has changed since: serialization failure. The names are given back at the checkin, after
     the COMMIT. Raises `ConfigurationError` inside of a unit that holds locks.
     """
-    isolation = unit.settings.isolation
-    if isolation not in SNAPSHOTS or not unit.home.rules.locks_rows:
+    rules = unit.home.rules
+    if not rules.locks_rows or rules.isolation(connection, unit.settings) not in SNAPSHOTS:
         return
     if unit.book.top is not None:
         raise ConfigurationError(
-            f"Unit {unit.name!r} takes lock_names at {isolation} inside of a unit that holds "
+            f"Unit {unit.name!r} takes lock_names before its snapshot, inside of a unit that holds "
             "locks: waiting for them could end in a circle.",
             "give the names to the outer unit.",
         )
     names = asked_names(unit)
-    undo.append(unit.home.rules.drop_names)
-    unit.home.rules.hold_names(connection, [each.order[0] for each in names], isolation)
+    keys = [each.order[0] for each in names]
+    undo.append(rules.drop_names)
+    unit.is_locking = True
+    try:
+        rules.hold_names(connection, keys, unit.settings, unit.remaining())
+    finally:
+        unit.is_locking = False
     for resource, strength in names.items():
         unit.book.record(resource, strength, unit.opened_at)

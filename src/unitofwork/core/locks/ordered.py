@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Column, Result, Table
@@ -16,7 +16,7 @@ from .acquire import acquire, connection_of, limit_waits, locking
 from .footprint import closure
 from .lookups import Effect, Found, Lookup
 from .raw import ORDERED
-from .schema import links_from, links_to
+from .schema import Link, links_from, links_to
 from .tables import key_columns
 
 if TYPE_CHECKING:
@@ -31,10 +31,14 @@ def lookup_of(table: Table, effect: Effect, changed: Iterable[Column[Any]]) -> L
 
 def depends_on_rows(lookup: Lookup) -> bool:
     """Whether other rows refer to what is changed, so that they are changed or locked too."""
-    return any(
-        lookup.effect is Effect.DELETED or not lookup.changed.isdisjoint(link.referred)
-        for link in links_to(lookup.table)
-    )
+    return any(changing_links(lookup))
+
+
+def changing_links(lookup: Lookup) -> Iterator[Link]:
+    """The foreign keys that refer to what is changed."""
+    for link in links_to(lookup.table):
+        if lookup.effect is Effect.DELETED or not lookup.changed.isdisjoint(link.referred):
+            yield link
 
 
 def is_checked_again(unit: Unit, lookup: Lookup, rows: Iterable[Resource]) -> bool:

@@ -103,7 +103,7 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
     if state == DEADLOCK_DETECTED:
         unit.home.lock_trouble["deadlock"] += 1
         unit.deadlock = error
-        error.add_note(_both_sides(unit, error))
+        error.add_note(_both_sides(unit, error, statement))
     elif state == LOCK_NOT_AVAILABLE and _was_not_to_wait(unit, statement):
         unit.home.lock_trouble["uncovered"] += 1
         log.warning(
@@ -122,20 +122,24 @@ def _was_not_to_wait(unit: Unit, statement: str | None) -> bool:
     return unit.waits_are_limited and not unit.is_locking and not asked_not_to
 
 
-def _both_sides(unit: Unit, error: BaseException) -> str:
+def _both_sides(unit: Unit, error: BaseException, statement: str | None) -> str:
     held = sorted(unit.book.held.items())
     listed = "".join(
         f"\n    {resource}: {lock.strength.name}, locked at {lock.place or 'a place unknown'}"
         for resource, lock in held[:20]
     )
     more = f"\n    and {len(held) - 20} more" if len(held) > 20 else ""
-    wanted = "".join(f"\n    {resource}" for resource in sorted(unit.wanted)[:20])
+    flushing = () if unit.flushing is None else unit.flushing.wants
+    asked = {*unit.wanted, *unit.asking, *flushing} - unit.book.held.keys()
+    wanted = "".join(f"\n    {resource}" for resource in sorted(asked)[:20])
+    sent = " ".join((statement or "COMMIT").split())[:500]
     said = str(telling_of(error)).replace("\n", "\n    ")
     return (
         f"Unit {unit.name!r} was the victim of a deadlock. The server said:\n    {said}\n"
         f"  The unit waited for a lock in: {place_of_wait(error) or 'a place unknown'}\n"
         f"  It held, as far as it knows, in the order of locks:{listed or ' nothing'}{more}\n"
         f"  It wanted further:{wanted or ' nothing that is known'}\n"
+        f"  It had sent: {sent}\n"
         "  The other side waits for one of these, or is a writer outside of units; the server's "
         "log has the statements of both."
     )

@@ -55,21 +55,28 @@ class Relations:
             if source is _NOWHERE:
                 break
             if source is None:
-                return None
+                return self._nothing(state, attribute)
             (state, attribute), copied = source, True
         value = state.dict.get(attribute)
         if copied and state.key is None and (value is None or is_expression(value)):
             return Unknown.NEW
-        if attribute in state.dict:
-            return Unknown.COMPUTED if is_expression(value) else value
-        if state.key is None:
-            return default_of(shape_of(state.mapper).column(attribute))
+        if is_expression(value):
+            return Unknown.COMPUTED
+        if value is not None:
+            return value
+        if attribute in state.dict or state.key is None:
+            return self._nothing(state, attribute)
         place = shape_of(state.mapper).identity.get(attribute)
         if place is not None:
             return state.key[1][place]
         if copied:  # the flush will load it, too
             return state.manager[attribute].impl.get(state, state.dict, PassiveFlag.PASSIVE_OFF)
         return Unknown.UNLOADED
+
+    def _nothing(self, state: State, attribute: str) -> Any:
+        # An INSERT leaves a column out that is None: it gets its default.
+        is_new = state.key is None
+        return default_of(shape_of(state.mapper).column(attribute)) if is_new else None
 
     def pairs(self) -> list[Pair]:
         """The rows of association tables that are inserted and deleted."""

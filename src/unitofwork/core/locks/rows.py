@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, inspect, select, true, tuple_
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, aliased
 
-from ...errors import ConfigurationError, RowNotFoundError, UnsavedWorkError
+from ...errors import ConfigurationError, RowNotFoundError
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from ...sql.row_locks import (
@@ -36,8 +36,10 @@ from .acquire import (
     take_and_load,
     with_late,
 )
+from .fresh import note_read
 from .how import How
 from .keys import Key, keys_of_class
+from .overwriting import loaded_along, refuse_to_overwrite
 from .row_keys import RowKey, refuse_unknown_rows, row_keys, rows_in
 from .tables import tables_of
 
@@ -65,7 +67,11 @@ def lock_rows(
     if any(keys for _, _, keys in asked):
         # The first statement locks what earlier attempts have learnt: plans are made after it.
         connection_of(tx)
+    given = asked
     asked = [(entity, mapper, _as_stored(tx, mapper, keys)) for entity, mapper, keys in asked]
+    for (_, mapper, keys), (_, _, spelt) in zip(asked, given, strict=True):
+        if keys is not spelt:
+            refuse_to_overwrite(tx, mapper, keys)
     wants = {
         resource: how.strength
         for _, mapper, keys in asked
@@ -73,7 +79,7 @@ def lock_rows(
     }
     at_once = _in_one_query(tx, asked[0][1], wants, how) if len(asked) == 1 else None
     if at_once is Wait.NOWAIT and how.wait is Wait.BLOCK:
-        late = dataclasses.replace(how, wait=at_once, timeout=GUARD)
+        late = dataclasses.replace(how, wait=at_once)
         limit_waits(tx.unit, connection_of(tx))
         load_late = functools.partial(_lock_and_load, tx, asked[0][1], wants, late)
         found = {asked[0][0]: with_late(tx.unit, wants, load_late)}
@@ -85,6 +91,7 @@ def lock_rows(
             entity: load(tx, entity, mapper, _locked(tx, mapper, keys, how))
             for entity, mapper, keys in asked
         }
+    note_read(tx, (instance for objects in found.values() for instance in objects.values()))
     if how.wait is not Wait.SKIP:
         _refuse_missing(tx, asked, found)
     return {
@@ -111,19 +118,26 @@ def lock_where(tx: CoreTransaction, statement: Select[Any], how: How) -> list[An
     """
     entity = _only_entity(statement)
     mapper = mapper_of(entity)
-    refuse_to_overwrite(tx, mapper, None)
+    options = statement._with_options
     if how.wait is not Wait.BLOCK:
+        refuse_to_overwrite(tx, mapper, None, options)
         # Nothing is waited for, so any order will do, and one query with it.
-        return _lock_unordered(tx, statement, entity, mapper, how)
-    primary = _primary(mapper)
-    keys = [tuple(key) for key in tx.execute(statement.with_only_columns(*primary))]
-    keys = list(dict.fromkeys(keys))
+        return _lock_unordered(tx, statement, mapper, how)
+    if statement._distinct:
+        # What it is sorted by must stay selected.
+        query = select(*_primary(mapper, aliased(entity, statement.subquery())))
+    else:
+        query = statement.with_only_columns(*_primary(mapper))
+    keys = list(dict.fromkeys(map(tuple, tx.execute(query))))
     if not keys:
         return []
+    refuse_to_overwrite(tx, mapper, keys, options)
     wants = dict.fromkeys(resources_of(tx, mapper, keys), how.strength)
     acquire(tx, wants, timeout=how.timeout)
     held = _locked(tx, mapper, keys, how)
-    return _load(tx, mapper, statement.limit(None).offset(None), held)
+    rows = _load(tx, mapper, statement.limit(None).offset(None), held)
+    note_read(tx, rows)
+    return rows
 
 
 def load(
@@ -177,39 +191,6 @@ def mapper_of(entity: type[Any]) -> Mapper[Any]:
     return mapper
 
 
-def refuse_to_overwrite(
-    tx: CoreTransaction, mapper: Mapper[Any], keys: Sequence[Key] | None
-) -> None:
-    """Raise `UnsavedWorkError` where loading anew would lose changes that are not flushed.
-
-    `keys` None: of any row of the class.
-    """
-    eager = _eager_targets(mapper)
-    asked = None if keys is None else set(keys)
-    pending = []
-    for instance in tx.dirty:
-        state = inspect(instance)
-        hit = state.mapper.isa(mapper) or mapper.isa(state.mapper)
-        hit = hit and (asked is None or tuple(state.identity) in asked)
-        hit = hit or any(state.mapper.isa(target) for target in eager)
-        if hit and tx.is_modified(instance):
-            pending.append(f"{type(instance).__name__} {state.identity!r}")
-    if pending:
-        raise UnsavedWorkError(
-            f"Rows to be locked at {places.caller()} have changes that loading them anew would "
-            "overwrite:" + "".join(f"\n  - {each}" for each in pending[:20]),
-            "lock before you change (the lock loads the row), or call tx.flush() first.",
-            pending=tuple(pending),
-        )
-
-
-@functools.lru_cache(maxsize=4096)
-def _eager_targets(mapper: Mapper[Any]) -> tuple[Mapper[Any], ...]:
-    return tuple(each.mapper for each in mapper.relationships if each.lazy not in _LAZY)
-
-
-#: Loaded by access only.
-_LAZY = ("select", True, "raise", "raise_on_sql", "noload", None, "write_only", "dynamic")
 _FRESH = {"populate_existing": True}
 
 
@@ -244,7 +225,9 @@ def _as_stored(tx: CoreTransaction, mapper: Mapper[Any], keys: list[Key]) -> lis
     """The keys as the database spells them, where several spellings are one row."""
     if not tx.unit.home.rules.locks_rows:
         return keys
-    for row_key, parts in _spelled_in(mapper):
+    asked_in = _spelled_in(mapper)
+    keys = list(keys) if asked_in else keys
+    for row_key, parts in asked_in:
         table = row_key.table
         asked = rows_parameters(0, Step(table, _ANY), [row_key.of(key) for key in keys])
         for place, *stored in tx.execute(find_statement(table), asked):
@@ -277,6 +260,8 @@ def _in_one_query(
     one_table = len(row_keys(mapper)) == 1 and row_keys(mapper)[0].is_whole
     if not tx.unit.home.rules.locks_rows or not one_table or not wants:
         return None
+    if mapper.single:
+        return None  # it would lock rows of other classes in the table, and not tell of them
     if how.wait is not Wait.BLOCK:
         return how.wait
     plan = tx.unit.book.plan(wants)
@@ -286,15 +271,21 @@ def _in_one_query(
 
 
 def _lock_and_load(
-    tx: CoreTransaction, mapper: Mapper[Any], wants: Iterable[Resource], how: How
+    tx: CoreTransaction, mapper: Mapper[Any], wants: Collection[Resource], how: How
 ) -> dict[Key, Any]:
     def send(step: Step, limited: bool, parameters: Parameters) -> Sequence[Any]:
         statement = _load_statement(mapper, step, how.wait, limited)
         answer = tx.execute(statement, parameters, execution_options=_FRESH)
-        return (answer.unique() if _eager_targets(mapper) else answer).all()
+        return (answer.unique() if loaded_along(mapper) else answer).all()
 
     (row_key,) = row_keys(mapper)
-    found = take_and_load(tx.unit, row_key.table, how.strength, sorted(wants), send, how.timeout)
+    during = how.timeout if how.wait is Wait.BLOCK else GUARD
+    found = take_and_load(tx.unit, row_key.table, how.strength, sorted(wants), send, during)
+    if len(found) < len(wants) and how.wait is not Wait.SKIP:
+        # One that the application's own criteria hide is locked although it does not come.
+        for resource in wants:
+            if resource.key not in found:
+                tx.unit.book.pass_by(resource, how.strength)
     return {row_key.back(key): instance for key, (instance,) in found.items()}
 
 
@@ -343,18 +334,22 @@ def _refuse_missing(
 
 
 def _lock_unordered(
-    tx: CoreTransaction, statement: Select[Any], entity: type[Any], mapper: Mapper[Any], how: How
+    tx: CoreTransaction, statement: Select[Any], mapper: Mapper[Any], how: How
 ) -> list[Any]:
     unit = tx.unit
     locks = can_lock(unit)
     if locks:
+        if unit.book.top is not None or how.strength is Strength.KEY_SHARE:
+            # It still waits for a table that others keep for themselves, and with KEY SHARE for
+            # some rows (LOCKS class 25): that must end where it could close a circle.
+            limit_waits(unit, connection_of(tx))
         statement = statement.with_for_update(
             nowait=how.wait is Wait.NOWAIT,
             skip_locked=how.wait is Wait.SKIP,
-            of=entity,
+            of=tables_of(mapper),
             **FOR[how.strength],
         )
-    with locking(unit):
+    with locking(unit, limited=True):
         rows = list(tx.execute(statement, execution_options=_FRESH).unique().scalars())
     if locks:
         for table in tables_of(mapper):
@@ -363,6 +358,7 @@ def _lock_unordered(
         keys = [tuple(inspect(each).identity) for each in rows]
         for resource in resources_of(tx, mapper, keys):
             unit.book.record(resource, how.strength, place)
+    note_read(tx, rows)
     return rows
 
 
@@ -377,6 +373,6 @@ def _only_entity(statement: Select[Any]) -> type[Any]:
     return found
 
 
-def _primary(mapper: Mapper[Any]) -> list[Any]:
-    entity = mapper.class_
+def _primary(mapper: Mapper[Any], entity: Any = None) -> list[Any]:
+    entity = entity or mapper.class_
     return [getattr(entity, mapper.get_property_by_column(c).key) for c in mapper.primary_key]

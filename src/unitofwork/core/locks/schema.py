@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,9 +19,11 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
+    event,
 )
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.orm.mapper import _all_registries
+from sqlalchemy.sql.elements import TextClause, UnaryExpression
 
 from .tables import key_columns
 
@@ -38,6 +43,8 @@ class Link:
     key_order: tuple[int, ...] | None
     on_delete: str
     on_update: str
+    #: Of `columns`, those that ON DELETE SET NULL and SET DEFAULT change.
+    given_up: Columns
 
     def parent_key(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """The parent's key, of `values` of `columns`. Only where `key_order` is there."""
@@ -45,36 +52,41 @@ class Link:
         return tuple(values[place] for place in self.key_order)
 
 
+@functools.lru_cache(maxsize=4096)
 def links_from(table: Table) -> tuple[Link, ...]:
     """The foreign keys of a table, as far as they lead to tables that are known."""
-    return _links(table.metadata).outgoing.get(table, ())
+    _meet(table.metadata)
+    return tuple(sorted(filter(None, map(_link, table.foreign_key_constraints)), key=_names))
 
 
+@functools.lru_cache(maxsize=4096)
 def links_to(table: Table) -> tuple[Link, ...]:
-    """The foreign keys that lead to a table."""
-    return _links(table.metadata).incoming.get(table, ())
+    """The foreign keys that lead to a table, also from tables of another MetaData."""
+    _meet(table.metadata)
+    # There is no public way to ask for all mapped classes.
+    mapped = {registry.metadata for registry in _all_registries()}
+    met = {one for ref in _met.keyrefs() if (one := ref()) is not None}
+    tables = [one for metadata in mapped | met for one in list(metadata.tables.values())]
+    found = [link for one in tables for link in links_from(one) if link.parent is table]
+    return tuple(sorted(found, key=_names))
 
 
-@dataclass(slots=True)
-class _Links:
-    tables: int
-    outgoing: dict[Table, tuple[Link, ...]]
-    incoming: dict[Table, tuple[Link, ...]]
+#: Of tables that are not mapped, too.
+_met: WeakKeyDictionary[MetaData, None] = WeakKeyDictionary()
 
 
-_known: WeakKeyDictionary[MetaData, _Links] = WeakKeyDictionary()
+def _meet(metadata: MetaData) -> None:
+    if metadata not in _met:
+        _met[metadata] = None
+        links_to.cache_clear()
 
 
-def _links(metadata: MetaData) -> _Links:
-    known = _known.get(metadata)
-    if known is None or known.tables != len(metadata.tables):  # models may be imported late
-        known = _known[metadata] = _Links(len(metadata.tables), {}, {})
-        for table in metadata.tables.values():
-            links = filter(None, map(_link, table.foreign_key_constraints))
-            for link in sorted(links, key=_names):
-                known.outgoing[table] = (*known.outgoing.get(table, ()), link)
-                known.incoming[link.parent] = (*known.incoming.get(link.parent, ()), link)
-    return known
+@event.listens_for(Table, "after_parent_attach")
+def _forget(_table: Table, metadata: MetaData) -> None:
+    # Models may be imported late.
+    _met[metadata] = None
+    links_from.cache_clear()
+    links_to.cache_clear()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -102,6 +114,25 @@ def unique_keys(table: Table) -> tuple[Columns, ...]:
     return tuple(sorted(found, key=lambda columns: [column.name for column in columns]))
 
 
+@functools.lru_cache(maxsize=4096)
+def server_default(column: Column[Any]) -> Any:
+    """The value of a default that is a literal in the schema; None: it has none, or another one."""
+    default = getattr(column.server_default, "arg", None)
+    if isinstance(default, TextClause):
+        literal = _LITERAL.fullmatch(default.text)
+        default = literal and (literal[1] or literal[2].replace("''", "'"))
+    try:
+        kind = column.type.python_type
+        return kind(default) if isinstance(default, str) and kind in _PLAIN else None
+    except (NotImplementedError, ValueError, ArithmeticError):
+        return None
+
+
+#: A number, or a text in quotes.
+_LITERAL = re.compile(r"\s*(?:([+-]?\d+)|'((?:[^']|'')*)')\s*")
+_PLAIN = (int, str, Decimal, uuid.UUID)
+
+
 def _plain_columns(index: Index) -> Columns | None:
     columns = []
     for expression in index.expressions:
@@ -125,15 +156,26 @@ def _link(key: ForeignKeyConstraint) -> Link | None:
     place = {column: number for number, column in enumerate(referred)}
     wanted: Iterable[Column[Any]] = key_columns(parent)
     same = set(place) == set(wanted)
+    on_delete, listed = _action(key.ondelete)
     return Link(
         child=key.table,
         columns=columns,
         parent=parent,
         referred=referred,
         key_order=tuple(place[column] for column in wanted) if same else None,
-        on_delete=(key.ondelete or "NO ACTION").upper(),
-        on_update=(key.onupdate or "NO ACTION").upper(),
+        on_delete=on_delete,
+        on_update=_action(key.onupdate)[0],
+        given_up=tuple(one for one in columns if one.name in listed) or columns,
     )
+
+
+def _action(clause: str | None) -> tuple[str, set[str]]:
+    """What happens to the children, and the columns that PostgreSQL's clause limits it to."""
+    action, _, listed = (clause or "NO ACTION").partition("(")
+    names = (one.strip(" )") for one in listed.split(","))
+    return " ".join(action.upper().split()), {
+        one[1:-1].replace('""', '"') if one.startswith('"') else one.lower() for one in names
+    }
 
 
 def _names(link: Link) -> list[str]:

@@ -32,10 +32,25 @@ class Part:
     outgoing: tuple[tuple[Link, Attributes], ...]
     #: Of these, the ones to the object's own row in a base's table.
     to_base: frozenset[Link]
-    incoming: tuple[tuple[Link, Attributes], ...]
     unique: tuple[tuple[tuple[Column[Any], ...], Attributes], ...]
     #: The row that the version counter is in.
     has_version: bool
+    #: The tables of its class's inheritance.
+    family: frozenset[Any]
+
+    def incoming(self) -> tuple[tuple[Link, Attributes], ...]:
+        """The foreign keys that lead to the row from elsewhere, by the attributes they refer to."""
+        return _incoming(self, links_to(self.table))
+
+
+@functools.lru_cache(maxsize=4096)
+def _incoming(part: Part, links: tuple[Link, ...]) -> tuple[tuple[Link, Attributes], ...]:
+    of = {column: attribute for attribute, column in part.columns.items()}
+    return tuple(
+        (link, tuple(of.get(column) for column in link.referred))
+        for link in links
+        if not _is_inheritance(link, part.family)
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,8 +71,8 @@ class Shape:
     plain: frozenset[str]
     #: Those of them that are no part of a foreign key either.
     unlinked: frozenset[str]
-    #: The identity of its objects sorts in Python as in the order of locks, and nothing but that
-    #: sets the order of their UPDATEs.
+    #: The identity of its objects sorts in Python as in the order of locks, and nothing but that,
+    #: and what refers to what, sets the order of their UPDATEs.
     sorts_by_key: bool
 
     def column(self, attribute: str) -> Column[Any]:
@@ -68,7 +83,7 @@ class Shape:
 @functools.lru_cache(maxsize=4096)
 def shape_of(mapper: Mapper[Any]) -> Shape:
     """The shape of a mapped class."""
-    family = {one.local_table for one in mapper.base_mapper.self_and_descendants}
+    family = frozenset(one.local_table for one in mapper.base_mapper.self_and_descendants)
     parts = tuple(_part(mapper, table, family) for table in tables_of(mapper))
     relationships = tuple(one for one in mapper.relationships if not one.viewonly)
     manager = mapper.class_manager
@@ -89,7 +104,6 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
             len(mapper.base_mapper.self_and_descendants) == len(parts) == 1
             and mapper.batch
             and all(column.type.sort_key_function is None for column in mapper.primary_key)
-            and all(one.mapper.base_mapper is not mapper for one in relationships)
         ),
     )
 
@@ -108,7 +122,7 @@ def _identity(mapper: Mapper[Any], parts: tuple[Part, ...]) -> dict[str, int]:
     return places
 
 
-def _part(mapper: Mapper[Any], table: Table, family: set[Any]) -> Part:
+def _part(mapper: Mapper[Any], table: Table, family: frozenset[Any]) -> Part:
     columns = {
         attribute.key: column
         for attribute in mapper.column_attrs
@@ -120,7 +134,7 @@ def _part(mapper: Mapper[Any], table: Table, family: set[Any]) -> Part:
     def attributes(wanted: tuple[Column[Any], ...]) -> Attributes:
         return tuple(of.get(column) for column in wanted)
 
-    locking = locking_columns(table)
+    locking, links = locking_columns(table), links_from(table)
     version = mapper.version_id_col
     return Part(
         table=table,
@@ -130,22 +144,16 @@ def _part(mapper: Mapper[Any], table: Table, family: set[Any]) -> Part:
         locking_always=any(
             column.onupdate is not None or column.server_onupdate is not None for column in locking
         ),
-        outgoing=tuple((link, attributes(link.columns)) for link in links_from(table)),
+        outgoing=tuple((link, attributes(link.columns)) for link in links),
         to_base=frozenset(
-            link
-            for link in links_from(table)
-            if link.parent in family and _is_inheritance(link, family)
-        ),
-        incoming=tuple(
-            (link, attributes(link.referred))
-            for link in links_to(table)
-            if not _is_inheritance(link, family)
+            link for link in links if link.parent in family and _is_inheritance(link, family)
         ),
         unique=tuple((key, attributes(key)) for key in unique_keys(table)),
         has_version=version is not None and version in of,
+        family=family,
     )
 
 
-def _is_inheritance(link: Link, family: set[Any]) -> bool:
+def _is_inheritance(link: Link, family: frozenset[Any]) -> bool:
     # An object's rows in its own tables go together; a flush deletes each of them itself.
     return link.child in family and set(link.columns) == set(key_columns(link.child))

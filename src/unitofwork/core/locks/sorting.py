@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Column, Index, Insert, Table
 
+from ...errors import ConfigurationError
 from ...policies.locks.order import comparable
 from .dml import COMPUTED, Parameters, Target, rows_inserted
 from .keys import forms_of_columns
@@ -42,7 +43,10 @@ def sort_rows(statement: Insert, parameters: Any, target: Target) -> Sorted:
     if by is None or len(rows) < 2:
         return Sorted(statement, parameters, rows, by)
     values = [tuple(row[column] for column in by) for row in rows]
-    keys = [tuple(map(comparable, forms_of_columns(by).read(each)[0])) for each in values]
+    try:
+        keys = [tuple(map(comparable, forms_of_columns(by).read(each)[0])) for each in values]
+    except ConfigurationError:  # NaN, which has no place in an order
+        return Sorted(statement, parameters, rows, None)
     places = sorted(range(len(rows)), key=keys.__getitem__)
     if places == list(range(len(rows))):
         return Sorted(statement, parameters, rows, by)
@@ -82,29 +86,38 @@ _MYSQL = "on_duplicate_key_update"
 
 def _sort_columns(statement: Insert, target: Target, rows: Sequence[Values]) -> Columns | None:
     conflict, key = conflict_of(statement), key_columns(target.table)
-    named = None if conflict is None else _target_columns(conflict, target.table)
-    for columns in [named] if named else [key, *unique_keys(target.table)]:
+    named = None if conflict is None else _target_of(conflict)
+    if named is not None:
+        columns = _columns_of(named, target.table)
+        candidates = [] if columns is None else [columns]
+    else:
+        candidates = [key, *unique_keys(target.table)]
+    for columns in candidates:
         if not any(row.get(column, COMPUTED) is COMPUTED for row in rows for column in columns):
             return key if set(columns) == set(key) else columns
     return None
 
 
-def _target_columns(conflict: Any, table: Table) -> Columns | None:
-    """The columns of ON CONFLICT's target, if it names any."""
+def _target_of(conflict: Any) -> str | list[Any] | None:
+    """What ON CONFLICT names as its target: a constraint, or elements of an index."""
     if conflict.__visit_name__ == _MYSQL:
         return None
-    if isinstance(conflict.constraint_target, str):
-        return _constraint(table, conflict.constraint_target)
-    elements: Any = conflict.inferred_target_elements or ()
-    names = [getattr(one, "name", one) for one in elements]
+    target: str | list[Any] | None = conflict.constraint_target
+    return conflict.inferred_target_elements if target is None else target
+
+
+def _columns_of(named: str | list[Any], table: Table) -> Columns | None:
+    """The columns that a conflict's target stands for; None where it is more than columns."""
+    elements = _constraint(table, named) if isinstance(named, str) else named
+    names = [one.name if isinstance(one, Column) else one for one in elements]
     by_name = {column.name: column for column in table.columns}
-    return tuple(by_name[each] for each in names) if set(names) <= set(by_name) else None
+    found = [by_name[one] for one in names if isinstance(one, str) and one in by_name]
+    return tuple(found) if found and len(found) == len(names) else None
 
 
-def _constraint(table: Table, wanted: str) -> Columns | None:
+def _constraint(table: Table, wanted: str) -> Sequence[Any]:
     named: list[Any] = [*table.constraints, *table.indexes]
     for one in named:
         if one.name == wanted:
-            columns = one.expressions if isinstance(one, Index) else getattr(one, "columns", ())
-            return tuple(c for c in columns if isinstance(c, Column)) or None
-    return key_columns(table) if wanted == f"{table.name}_pkey" else None
+            return list(one.expressions if isinstance(one, Index) else getattr(one, "columns", ()))
+    return key_columns(table) if wanted == f"{table.name}_pkey" else ()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Table
-from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Session
+from sqlalchemy import Column, Table
+from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper, Session
 
 from ...policies.locks.book import Book, Strength
 from ...policies.locks.order import Resource
 from .intent import intent_of
-from .lookups import Effect, Found, Lookup, check_parent, child_lookups, lookups_of
+from .lookups import Effect, Followed, Found, check_parent, child_lookups, lookups_of
 from .names import name_of_value
 from .relations import Pair, Relations
 from .schema import Columns, Link, links_from, links_to
@@ -34,6 +34,10 @@ class Survey(Found):
         #: Rows that get one UPDATE, as far as that alone sets when it is sent.
         self.updated: dict[Resource, State] = {}
         self.deleted: set[Resource] = set()
+        #: Of the objects in the flush, also of those that only follow others.
+        self.mappers: frozenset[Mapper[Any]] = frozenset()
+        #: The objects whose rows are updated or deleted, with the attributes that are set.
+        self.overwritten: dict[State, Collection[str]] = {}
         #: A row will be locked that can't be told before.
         self.is_unsure = False
         self._session = session
@@ -41,8 +45,10 @@ class Survey(Found):
         self._book = book
         self._with_names = names
         #: Deleted rows whose children are among the lookups.
-        self._followed: dict[Resource, Lookup | None] = {}
+        self._followed: Followed = {}
         self._children: dict[tuple[Link, Effect], list[Values]] = {}
+        #: Rows to be read once they are locked, by what happens to them.
+        self._rows: dict[tuple[Table, Effect, frozenset[Column[Any]]], list[Values]] = {}
         #: Values of unique columns that rows are to get.
         self._claimed: dict[tuple[Table, Columns], list[Values]] = {}
         self._run()
@@ -50,6 +56,8 @@ class Survey(Found):
     def _run(self) -> None:
         intent = intent_of(self._session)
         self._relations = Relations(intent)
+        states: Iterable[State] = intent.saved if intent.plan is None else intent.plan.states
+        self.mappers = frozenset(state.mapper for state in states)
         for state in intent.deleted:
             self._delete(state)
         for state in intent.saved:
@@ -59,6 +67,9 @@ class Survey(Found):
                 self._insert(state)
         for pair in self._relations.pairs():
             self._pair(pair)
+        for (table, effect, changed), keys in self._rows.items():
+            columns = key_columns(table)
+            self.lookups += lookups_of(table, columns, keys, effect, self._followed, changed)
         for (link, effect), values in self._children.items():
             self.lookups += child_lookups(link, values, effect, self._followed)
         for (table, columns), values in self._claimed.items():
@@ -94,6 +105,7 @@ class Survey(Found):
         changed = self._changed(state, shape, copied)
         if not changed:
             return
+        self.overwritten[state] = changed
         for part in shape.parts:
             here = changed & part.columns.keys()
             if not here and not part.has_version:
@@ -120,9 +132,7 @@ class Survey(Found):
                 new_key = self._values(state, part.key)
                 if new_key != key and all_known(new_key):
                     self.inserts.append(self._tables.row(part.table, new_key))
-                for link, attributes in part.incoming:
-                    if not here.isdisjoint(attributes):
-                        self._befall(state, part, key, here, link, attributes, Effect.CHANGED)
+                self._befall(state, part, key, here, Effect.CHANGED)
             for columns, attributes in self._named(part):
                 if not here.isdisjoint(attributes):
                     self._name(part.table, columns, stored(state, attributes))
@@ -131,6 +141,7 @@ class Survey(Found):
     def _delete(self, state: State) -> None:
         if state.key is None:
             return
+        self.overwritten[state] = ()
         for part in shape_of(state.mapper).parts:
             key = stored(state, part.key)
             if key is None:
@@ -145,12 +156,7 @@ class Survey(Found):
             self.want(resource, Strength.UPDATE)
             self.writes.append(resource)
             self.deleted.add(resource)
-            is_followed = [
-                self._befall(state, part, key, part.columns, link, attributes, Effect.DELETED)
-                for link, attributes in part.incoming
-            ]
-            if all(is_followed):
-                self._followed[resource] = None
+            self._befall(state, part, key, (), Effect.DELETED)
             for columns, attributes in self._named(part):
                 self._name(part.table, columns, stored(state, attributes))
 
@@ -224,27 +230,28 @@ class Survey(Found):
                 self._check(link, values)
 
     def _befall(
-        self,
-        state: State,
-        part: Part,
-        key: Values,
-        changed: Iterable[str],
-        link: Link,
-        attributes: Attributes,
-        effect: Effect,
-    ) -> bool:
+        self, state: State, part: Part, key: Values, changed: Collection[str], effect: Effect
+    ) -> None:
         """Have the children of a row looked up, or the row itself to learn what they refer to."""
-        old = stored(state, attributes)
-        if old is None:
-            self._look_up(part, key, changed, effect)
-        else:
+        is_deleted = effect is Effect.DELETED
+        children: list[tuple[Link, Values]] = []
+        for link, attributes in part.incoming():
+            if is_deleted or not set(attributes).isdisjoint(changed):
+                old = stored(state, attributes)
+                if old is None or link.key_order is None:
+                    # Until the row is locked, another one may change what is not its key.
+                    self._look_up(part, key, changed, effect)
+                    return
+                children.append((link, old))
+        for link, old in children:
             self._children.setdefault((link, effect), []).append(old)
-        return old is not None
+        if is_deleted:
+            resource = self._tables.row(part.table, key)
+            self._followed[resource, effect, frozenset()] = None
 
     def _look_up(self, part: Part, key: Values, changed: Iterable[str], effect: Effect) -> None:
-        columns = key_columns(part.table)
-        which = [part.columns[attribute] for attribute in changed]
-        self.lookups += lookups_of(part.table, columns, [key], effect, self._followed, which)
+        which = frozenset(part.columns[attribute] for attribute in changed)
+        self._rows.setdefault((part.table, effect, which), []).append(key)
 
     def _named(self, part: Part) -> list[tuple[Columns, Attributes]]:
         if not self._with_names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Insert, Result, Table
+from sqlalchemy import Column, ColumnClause, Insert, Result, Table
 from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import Wants
@@ -53,6 +53,8 @@ def execute_insert(
     found = Found()
     met = set(_tables(state, target))
     inserts = _new_rows(tx, state, statement, target, rows, parameters, found)
+    if inserts is None:
+        return None
     claims = Claims(tx)
     for part in met:
         keys = claims.concern(part)
@@ -60,9 +62,9 @@ def execute_insert(
             claims.take(part, keys, row)
     claims.lock(found, by if updates_on_conflict(conflict) else None)
     if updates_on_conflict(conflict):
-        if by is None:
+        known = by is not None and target.table.primary_key
+        if by is None or not known or not _want_existing(tx, target, conflict, by, rows, found):
             return None
-        _want_existing(tx, target, conflict, by, rows, found)
     own = {one: strength for one, strength in found.wants.items() if one in set(found.writes)}
     if not _is_in_own_order(target, conflict, by, own, found) or not waits_alone(tx.unit, found):
         met |= lock_found(tx, found)
@@ -106,19 +108,22 @@ def _new_rows(
     rows: Sequence[Values],
     parameters: list[Parameters],
     found: Found,
-) -> list[Any]:
-    """Add what the new rows refer to. Returns those whose key is known."""
+) -> list[Any] | None:
+    """Add what the new rows refer to. Returns those whose key is known; None: it can't be told."""
     tables = tx.unit.home.tables
     inserts = []
-    for part in _tables(state, target):
-        key = key_columns(part)
+    parts = _tables(state, target)
+    for number, part in enumerate(parts):
+        key = tuple(part.primary_key)
         for row in _rows_of(part, statement, target, rows, parameters):
             for link in links_from(part):
                 values = tuple(row.get(column, COMPUTED) for column in link.columns)
                 if COMPUTED not in values:
                     check_parent(tables, link, values, found)
+                elif None not in values and link.parent not in parts[:number]:
+                    return None
             given = tuple(row.get(column, COMPUTED) for column in key)
-            if COMPUTED not in given and None not in given:
+            if given and COMPUTED not in given and None not in given:
                 inserts.append(tables.row(part, given))
     for resource in inserts:  # the base's row of an inheritance
         if conflict_of(statement) is None:
@@ -151,8 +156,8 @@ def _want_existing(
     by: Columns,
     rows: Sequence[Values],
     found: Found,
-) -> None:
-    """Add the rows that are there already, which ON CONFLICT will lock."""
+) -> bool:
+    """Add the rows that are there already, which ON CONFLICT will lock. False: it can't be told."""
     table, tables = target.table, tx.unit.home.tables
     sets = {
         column: value
@@ -163,8 +168,10 @@ def _want_existing(
     for link in links_from(table):
         if not sets.keys().isdisjoint(link.columns):
             values = tuple(value_of(sets.get(column, COMPUTED), {}) for column in link.columns)
-            if COMPUTED not in values:  # "excluded" has the parents of the new row
+            if COMPUTED not in values:
                 check_parent(tables, link, values, found)
+            elif not all(_is_as_inserted(sets[one], one) for one in link.columns if one in sets):
+                return False
     wanted = [tuple(row[column] for column in by) for row in rows]
     if set(by) == set(key_columns(table)) and not has_other_spellings(table):
         places = [by.index(column) for column in key_columns(table)]
@@ -173,7 +180,7 @@ def _want_existing(
             for resource in resources:
                 found.want(resource, lookup.strength)
             found.writes += resources
-            return
+            return True
     for each in lookups_of(table, by, wanted, Effect.CHANGED, {}, sets):
         with locking(tx.unit):
             answer = connection_of(tx).execute(each.statement()).all()
@@ -182,3 +189,12 @@ def _want_existing(
             found.want(resource, strength)
         found.writes += more.writes
         found.lookups += more.lookups
+    return True
+
+
+def _is_as_inserted(value: Any, column: Column[Any]) -> bool:
+    """Whether it is the new row's own value, "excluded", whose parents are known."""
+    if value_of(value, {}) is not COMPUTED:
+        return True
+    source = value.table if isinstance(value, ColumnClause) else None
+    return getattr(source, "name", None) == "excluded" and value.key == column.key

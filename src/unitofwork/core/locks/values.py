@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import Column, ColumnDefault
 from sqlalchemy.sql.elements import ClauseElement
 
+from .schema import server_default
+
 
 class Unknown(enum.Enum):
     """Why a value is not known before the flush."""
@@ -30,6 +32,8 @@ def default_of(column: Column[Any]) -> Any:
     default = column.default
     if isinstance(default, ColumnDefault) and default.is_scalar:
         return default.arg
+    if default is None and (literal := server_default(column)) is not None:
+        return literal
     is_computed = default is not None or column.server_default is not None
     return Unknown.COMPUTED if is_computed or column.primary_key else None
 

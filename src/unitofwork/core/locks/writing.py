@@ -12,6 +12,7 @@ from .acquire import connection_of
 from .bulk import execute_change
 from .by_key import execute_by_key
 from .dml import target_of
+from .parts import writes_elsewhere
 from .sorting import sort_rows
 from .upserts import execute_insert
 
@@ -37,6 +38,8 @@ def execute_write(state: ORMExecuteState) -> Result[Any] | None:
         if statement.select is None:
             ordered = sort_rows(statement, state.parameters, target)
             state.statement, state.parameters = ordered.statement, ordered.parameters
+        return None
+    if writes_elsewhere(statement):
         return None
     if state.execution_options.get("autoflush", True):
         # First of all, because what it writes may be among the rows. There is no public name.

@@ -138,6 +138,10 @@ class Book:
         """Note a lock that is held if there was such a row, which nobody has told."""
         self._pass(_highest(resource, strength))
 
+    def has_passed(self, resource: Resource, strength: Strength) -> bool:
+        """Whether it may hold the lock by `pass_by`."""
+        return _highest(resource, strength) in self._passed
+
     def _pass(self, position: Position) -> None:
         self._passed.append(position)
         if self._top is None or position > self._top:
@@ -196,6 +200,12 @@ class Book:
         for other, held in self.held.items():
             if _highest(other, held.strength) >= lowest(resource, Strength.KEY_SHARE):
                 yield other, held
+
+    def passed_above(self, resource: Resource) -> Position | None:
+        """The highest place at or above `resource` where something unknown may be held."""
+        highest = max(self._passed, default=None)
+        is_above = highest is not None and highest >= lowest(resource, Strength.KEY_SHARE)
+        return highest if is_above else None
 
 
 def lowest(resource: Resource, strength: Strength) -> Position:
