@@ -147,6 +147,49 @@ def test_a_name_is_the_same_in_every_process() -> None:
     assert name(("invoice", "2026")) != name(("invoice", 2026)) != name(("invoice2026",))
 
 
+@given(NUMBERS, NUMBERS)
+def test_equal_numbers_make_one_name(one: Any, other: Any) -> None:
+    """1, 1.0 and Decimal("1.00") are one value of a column, so they are one name."""
+    assert (name((one,)).order == name((other,)).order) is (one == other)
+
+
+@given(AWARE)
+def test_one_moment_makes_one_name(moment: dt.datetime) -> None:
+    """Wherever the clock hangs."""
+    assert name((moment,)).order == name((moment.astimezone(dt.UTC),)).order
+
+
+@pytest.mark.parametrize("value", [1, 1.0, Decimal("1.00"), True, Digit.ONE])
+def test_one_by_all_its_names(value: Any) -> None:
+    """Also the name is the one that it always was."""
+    assert name(("invoice", value)).order == name(("invoice", 1)).order == (-6117167440273336615,)
+
+
+@pytest.mark.parametrize("value", [float("nan"), Decimal("NaN"), float("inf"), Decimal("1E+9000")])
+def test_numbers_out_of_the_common_can_be_named(value: Any) -> None:
+    """A unique column may have them."""
+    assert name((value,)).order == name((Decimal(value),)).order
+
+
+def test_text_is_not_a_number() -> None:
+    """Nor are bytes text."""
+    parts = [1, "1", b"1", dt.date(1, 1, 1), None, dt.timedelta(1), uuid.UUID(int=1)]
+    assert len({name((part,)).order for part in parts}) == len(parts)
+
+
+class Anonymous:
+    """Says of itself only where in memory it is."""
+
+
+@pytest.mark.parametrize("make", [row, name])
+def test_an_address_is_no_name(make: Any) -> None:
+    """It is another one in each process: so it is refused."""
+    arguments = (T,) if make is row else ()
+    for value in (Anonymous(), [Anonymous()]):
+        with pytest.raises(ConfigurationError, match="differently in each process"):
+            make(*arguments, (value,))
+
+
 def test_a_name_needs_a_part() -> None:
     """`lock_name()` would lock everybody's nothing."""
     with pytest.raises(ConfigurationError):

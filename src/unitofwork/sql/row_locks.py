@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ARRAY,
     CTE,
-    BigInteger,
     ClauseElement,
     Column,
     ColumnElement,
@@ -20,7 +19,6 @@ from sqlalchemy import (
     Interval,
     Numeric,
     Select,
-    String,
     Table,
     Text,
     and_,
@@ -39,9 +37,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
-from sqlalchemy.types import CHAR, TypeEngine
+from sqlalchemy.types import TypeEngine
 
 from ..policies.locks.book import Strength
+from .key_types import has_other_spellings as has_other_spellings
+from .key_types import key_columns as key_columns
+from .key_types import types_sent
 from .transaction_ids import known_as
 
 
@@ -201,7 +202,7 @@ def load_statement(step: Step, wait: Wait, *, limited: bool) -> Load:
     row = table.alias("uow_row")
     if step.places and len(key_columns(table)) == 1:
         # Without a join: that counts where the server has waited, and looks at each row again.
-        (array,), (kind,), (column,) = _arrays(0, step), _types(table), key_columns(table)
+        (array,), (kind,), (column,) = _arrays(0, step), types_sent(table), key_columns(table)
         key = row.c[column.key]
         place: ColumnElement[Any] = func.array_position(array, cast(key, kind)).label("uow_place")
         rows = select(*row.c, place).where(key == any_(array))
@@ -283,30 +284,6 @@ def lock_tables(tables: Sequence[Table]) -> Executable:
     return _LockTables(tables)
 
 
-@functools.lru_cache(maxsize=4096)
-def key_columns(table: Table) -> tuple[Column[Any], ...]:
-    """The primary key's columns, in the table's own order.
-
-    Of a table without one, such as one that only links two others, its foreign keys' columns.
-    """
-    own = tuple(table.primary_key.columns)
-    return own or tuple(column for column in table.columns if column.foreign_keys)
-
-
-@functools.lru_cache(maxsize=4096)
-def has_other_spellings(table: Table) -> bool:
-    """Whether unequal Python values can be the same key on the server.
-
-    `char(n)` pads, citext and nondeterministic collations fold.
-    """
-    return any(
-        isinstance(column.type, CHAR)
-        or type(column.type).__name__ == "CITEXT"
-        or getattr(column.type, "collation", None) is not None
-        for column in key_columns(table)
-    )
-
-
 @functools.cache
 def _head() -> CTE:
     was = select(func.current_setting(_LOCK_TIMEOUT).label("was")).offset(_ZERO).subquery("w")
@@ -350,7 +327,7 @@ def _step(number: int, step: Step, wait: Wait, gate: ColumnElement[Any]) -> CTE:
 
 
 def _keys(number: int, step: Step) -> TableValuedAlias:
-    columns = [Column(f"c{column}", kind) for column, kind in enumerate(_types(step.table))]
+    columns = [Column(f"c{column}", kind) for column, kind in enumerate(types_sent(step.table))]
     arrays = _arrays(number, step)
     valued = func.unnest(*arrays).table_valued(*columns, with_ordinality="place")
     return valued.render_derived(name=f"uow_k{number}")
@@ -363,27 +340,13 @@ def _arrays(number: int, step: Step) -> list[ColumnElement[Any]]:
     def value(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
         return cast(bindparam(name, type_=kind), kind)
 
-    kinds = enumerate(_types(step.table))
+    kinds = enumerate(types_sent(step.table))
     if not step.places:
         return [value(f"k{number}_{column}", ARRAY(kind)) for column, kind in kinds]
     return [
         array(value(f"k{number}_{column}_{place}", kind) for place in range(step.places))
         for column, kind in kinds
     ]
-
-
-def _types(table: Table | None) -> list[TypeEngine[Any]]:
-    return [BigInteger()] if table is None else [_element(c.type) for c in key_columns(table)]
-
-
-def _element(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    # A cast to the column's own varchar(n) or numeric(p, s) would cut what can't be stored to
-    # something that can: another key.
-    if type(kind) in (String, Text) or (type(kind).__name__ == "VARCHAR"):
-        return Text()
-    if type(kind) is Numeric:
-        return Numeric()
-    return kind
 
 
 def _same_key(

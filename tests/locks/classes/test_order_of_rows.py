@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from tests.locks.steering import Body, Party, Stage
 
 from .model import RESET, Row, Word
@@ -139,6 +139,31 @@ async def test_04_two_comparators(stage: Stage) -> None:
     ended.check_well()
     assert ended.attempts == [1, 1]
     assert stage.probe.execute("SELECT v FROM class_word") == [(3,), (3,)]
+
+
+async def test_04_two_spellings(stage: Stage) -> None:
+    """ "10" comes before "2", and 2 before 10: who has the keys as text asks in the same order."""
+
+    def sorted_as_given(*keys: Any) -> Body:
+        def body(tx: Any, party: Party) -> None:
+            for key in sorted(keys):
+                tx.execute(update(Row).where(Row.id == int(key)).values(v=Row.v + 1))
+                party.meet()
+
+        return body
+
+    def ours(*keys: Any) -> Body:
+        def body(tx: Any, party: Party) -> None:
+            for row in tx.lock_many(Row, keys):
+                row.v += 1
+
+        return body
+
+    (await stage.plain(sorted_as_given(2, 10), sorted_as_given("2", "10"))).check_deadlock()
+    ended = await stage.units(ours(2, 10), ours("2", "10"), gate=MIDDLE)
+    ended.check_well()
+    assert ended.attempts == [1, 1]
+    assert stage.probe.execute("SELECT v FROM class_row WHERE id IN (2, 10)") == [(3,), (3,)]
 
 
 @pytest.mark.parametrize("autoflush", [False, True])

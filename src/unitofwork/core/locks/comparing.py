@@ -13,7 +13,7 @@ from ...policies.locks.book import Wants
 from ...sql.row_locks import Step, Wait, load_statement
 from ..reads import Difference, ReadRow, differences, names_of
 from .acquire import Parameters, connection_of, take_and_load
-from .tables import tables_of
+from .row_keys import row_keys
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -33,9 +33,12 @@ def lock_and_compare(
     if plan.late or len(kinds) != 1 or len(mappers) != 1:
         return None
     (mapper,), ((_, strength),) = mappers, kinds
-    tables = tables_of(mapper)
-    asked = {unit.home.tables.row(tables[0], row.key) for row in suspects}
-    if len(tables) != 1 or not asked <= plan.in_order.keys():
+    keys = row_keys(mapper)
+    if len(keys) != 1 or not keys[0].is_whole:
+        return None
+    (row_key,) = keys
+    asked = {unit.home.tables.row(row_key.table, row_key.of(row.key)) for row in suspects}
+    if not asked <= plan.in_order.keys():
         return None
     resources = list(plan.in_order)
     names = names_of(suspects)
@@ -44,7 +47,8 @@ def lock_and_compare(
         statement = _statement(mapper, names, step, limited)
         return connection_of(tx).execute(statement, parameters).all()
 
-    now = take_and_load(unit, tables[0], strength, resources, send)
+    found = take_and_load(unit, row_key.table, strength, resources, send)
+    now = {row_key.back(key): values for key, values in found.items()}
     return list(differences(mapper, suspects, names, now))
 
 

@@ -10,6 +10,9 @@ from ...policies.locks.book import Strength
 from ...sql.row_locks import Wait
 from ...types import LockStrength
 
+#: Seconds: PostgreSQL's lock_timeout is an int4 of milliseconds.
+MOST = 2_147_483
+
 
 @dataclass(frozen=True, slots=True)
 class How:
@@ -39,10 +42,12 @@ class How:
                 "nowait, skip_locked and timeout exclude each other.", "pass one of them."
             )
         number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-        if timeout is not None and not (number and timeout >= 0.001):
+        if timeout is not None and not (number and 0.001 <= timeout <= MOST):
             raise ConfigurationError(
-                f"timeout={timeout!r} is not a number of seconds from 0.001.",
-                "pass seconds; nowait=True does not wait at all.",
+                f"timeout={timeout!r} is not a number of seconds from 0.001 to {MOST:,}, which is "
+                "the most that the server takes.",
+                "pass seconds; nowait=True does not wait at all, and without a limit "
+                "(lock_timeout=None of the unit) it waits for as long as it takes.",
             )
         wait = Wait.NOWAIT if nowait else Wait.SKIP if skip_locked else Wait.BLOCK
         return cls(_STRENGTHS[strength], wait, timeout)

@@ -12,6 +12,8 @@ from sqlalchemy.engine import Row
 
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
+from ...sql.key_types import has_other_spellings
+from .keys import to_child, to_parent
 from .schema import Columns, Link, links_from, links_to, locking_columns, server_default
 from .tables import Tables, key_columns
 
@@ -165,6 +167,7 @@ def child_lookups(
         case _:
             # The check locks children that another transaction is about to delete.
             effect = Effect.REFERRED
+    values = [to_child(link, each) for each in values]
     to_default = action == "SET DEFAULT"
     return lookups_of(link.child, link.columns, values, effect, followed, changed, to_default)
 
@@ -173,7 +176,8 @@ def check_parent(tables: Tables, link: Link, values: tuple[Any, ...], into: Foun
     """Add the parent that the check of a foreign key locks."""
     if any(value is None for value in values):
         return
-    if link.key_order is None:
+    values = to_parent(link, values)
+    if link.key_order is None or has_other_spellings(link.parent):
         into.lookups += lookups_of(link.parent, link.referred, [values], Effect.REFERRED, {})
     else:
         into.want(tables.row(link.parent, link.parent_key(values)), Strength.KEY_SHARE)

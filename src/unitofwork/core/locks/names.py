@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Connection, Table
@@ -11,6 +10,7 @@ from sqlalchemy import Column, Connection, Table
 from ...errors import ConfigurationError
 from ...policies.locks.book import Strength, Wants
 from ...policies.locks.order import Resource, name
+from .keys import forms_of_columns
 
 if TYPE_CHECKING:
     from ..unit import Unit
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 SNAPSHOTS = ("REPEATABLE READ", "SERIALIZABLE")
 
 
-def name_of_value(table: Table, columns: Iterable[Column[Any]], values: Iterable[Any]) -> Resource:
+def name_of_value(
+    table: Table, columns: tuple[Column[Any], ...], values: tuple[Any, ...]
+) -> Resource:
     """The name of a unique value, or of a key that the client chooses."""
+    plain, _ = forms_of_columns(columns).read(values)
     # The two sides of a relationship list the same columns in different orders.
-    parts = sorted(zip((column.name for column in columns), values, strict=True))
+    parts = sorted(zip((column.name for column in columns), plain, strict=True))
     return name((table.fullname, *itertools.chain(*zip(*parts, strict=True))))
 
 

@@ -38,13 +38,14 @@ from .acquire import (
 )
 from .fresh import note_read
 from .how import How
+from .keys import Key, keys_of_class
 from .overwriting import loaded_along, refuse_to_overwrite
+from .row_keys import RowKey, refuse_unknown_rows, row_keys, rows_in
 from .tables import tables_of
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
 
-Key = tuple[Any, ...]
 #: Keys in one query where they can't be sent as an array.
 _CHUNK = 500
 
@@ -150,10 +151,10 @@ def _load(
     tx: CoreTransaction, mapper: Mapper[Any], statement: Select[Any], keys: Sequence[Key]
 ) -> list[Any]:
     primary = _primary(mapper)
-    if tx.unit.home.rules.locks_rows:
-        table = tables_of(mapper)[0]
-        statement = statement.where(among_keys(table, primary))
-        parameters = rows_parameters(0, Step(table, _ANY), keys)
+    base = row_keys(mapper)[0]
+    if tx.unit.home.rules.locks_rows and base.is_whole:
+        statement = statement.where(among_keys(base.table, base.of(tuple(primary))))
+        parameters = rows_parameters(0, Step(base.table, _ANY), [base.of(key) for key in keys])
         return _fresh(tx, statement, parameters) if keys else []
     column = primary[0] if len(primary) == 1 else tuple_(*primary)
     rows: list[Any] = []
@@ -185,6 +186,7 @@ def mapper_of(entity: type[Any]) -> Mapper[Any]:
             f"The table of {entity.__name__} has no primary key, so its rows have no order.",
             "lock another row that stands for them, or a name: tx.lock_name(...).",
         )
+    refuse_unknown_rows(mapper)
     return mapper
 
 
@@ -192,34 +194,59 @@ _FRESH = {"populate_existing": True}
 
 
 def key_of(mapper: Mapper[Any], key: Any) -> Key:
-    """A key as a tuple. Raises `ConfigurationError` for one that can't be."""
-    width = len(mapper.primary_key)
-    values = key if isinstance(key, tuple) else (key,)
+    """A key as loaded objects have it. Raises `ConfigurationError` for one that can't be."""
+    forms = keys_of_class(mapper)
+    values: Key = key if isinstance(key, tuple) else (key,)
+    width = len(forms.forms)
+    if len(values) == width and forms.is_read(values):
+        return values
     if len(values) != width or any(value is None for value in values):
         raise ConfigurationError(
             f"{key!r} is no key of {mapper.class_.__name__}, whose primary key has {width} "
             f"column{'s' if width > 1 else ''}.",
             "pass the value; of a composite key a tuple, in the order of tx.get().",
         )
-    return tuple(values)
+    _, own = forms.read(tuple(values))
+    return own
 
 
 def resources_of(
-    tx: CoreTransaction, mapper: Mapper[Any], keys: Iterable[Key]
+    tx: CoreTransaction, mapper: Mapper[Any], keys: Sequence[Key]
 ) -> Iterable[Resource]:
-    tables = tx.unit.home.tables
-    found = tables_of(mapper)
-    return [tables.row(table, key) for table in found for key in keys]
+    """The rows of objects in all of their tables. Raises `ConfigurationError`."""
+    found: list[Resource] = []
+    for row_key in row_keys(mapper):
+        found += rows_in(tx, row_key, keys).values()
+    return found
 
 
 def _as_stored(tx: CoreTransaction, mapper: Mapper[Any], keys: list[Key]) -> list[Key]:
     """The keys as the database spells them, where several spellings are one row."""
-    table = tables_of(mapper)[0]
-    if not tx.unit.home.rules.locks_rows or not has_other_spellings(table):
+    if not tx.unit.home.rules.locks_rows:
         return keys
-    rows = tx.execute(find_statement(table), rows_parameters(0, Step(table, _ANY), keys))
-    stored = {place - 1: tuple(key) for place, *key in rows}
-    return [stored.get(place, key) for place, key in enumerate(keys)]
+    asked_in = _spelled_in(mapper)
+    keys = list(keys) if asked_in else keys
+    for row_key, parts in asked_in:
+        table = row_key.table
+        asked = rows_parameters(0, Step(table, _ANY), [row_key.of(key) for key in keys])
+        for place, *stored in tx.execute(find_statement(table), asked):
+            spelled = dict(zip(parts, stored, strict=True))
+            key = keys[place - 1]
+            keys[place - 1] = tuple(spelled.get(at, value) for at, value in enumerate(key))
+    return keys
+
+
+@functools.lru_cache(maxsize=4096)
+def _spelled_in(mapper: Mapper[Any]) -> list[tuple[RowKey, tuple[int, ...]]]:
+    """The tables that tell how parts of a key are spelled, and which ones."""
+    found = []
+    left = set(range(len(mapper.primary_key)))
+    for row_key in row_keys(mapper):
+        places = row_key.places
+        if places and not left.isdisjoint(places) and has_other_spellings(row_key.table):
+            left.difference_update(places)
+            found.append((row_key, places))
+    return found
 
 
 _ANY = Strength.KEY_SHARE
@@ -229,7 +256,8 @@ def _in_one_query(
     tx: CoreTransaction, mapper: Mapper[Any], wants: Mapping[Resource, Strength], how: How
 ) -> Wait | None:
     """How one statement can lock and load it all, if it can."""
-    if not tx.unit.home.rules.locks_rows or len(tables_of(mapper)) != 1 or not wants:
+    one_table = len(row_keys(mapper)) == 1 and row_keys(mapper)[0].is_whole
+    if not tx.unit.home.rules.locks_rows or not one_table or not wants:
         return None
     if mapper.single:
         return None  # it would lock rows of other classes in the table, and not tell of them
@@ -249,17 +277,18 @@ def _lock_and_load(
         answer = tx.execute(statement, parameters, execution_options=_FRESH)
         return (answer.unique() if loaded_along(mapper) else answer).all()
 
-    (table,) = tables_of(mapper)
+    (row_key,) = row_keys(mapper)
     is_answer = how.wait is Wait.NOWAIT or how.timeout is not None
     waits = how.wait is Wait.BLOCK
     during = how.timeout if waits else guard(tx, how.wait, (how.strength,))
-    found = take_and_load(tx.unit, table, how.strength, sorted(wants), send, during, is_answer)
+    table, rows = row_key.table, sorted(wants)
+    found = take_and_load(tx.unit, table, how.strength, rows, send, during, is_answer)
     if len(found) < len(wants) and how.wait is not Wait.SKIP:
         # One that the application's own criteria hide is locked although it does not come.
         for resource in wants:
             if resource.key not in found:
                 tx.unit.book.pass_by(resource, how.strength)
-    return {key: instance for key, (instance,) in found.items()}
+    return {row_key.back(key): instance for key, (instance,) in found.items()}
 
 
 @functools.lru_cache(maxsize=512)
@@ -271,12 +300,17 @@ def _load_statement(mapper: Mapper[Any], step: Step, wait: Wait, limited: bool) 
 
 
 def _locked(tx: CoreTransaction, mapper: Mapper[Any], keys: Sequence[Key], how: How) -> list[Key]:
-    """Those of the keys whose row is held, or all where rows are not locked one by one."""
+    """Those of the keys whose rows are held, or all where rows are not locked one by one."""
+    keys = list(dict.fromkeys(keys))
     if not tx.unit.home.rules.locks_rows:
-        return list(dict.fromkeys(keys))
-    base = tables_of(mapper)[0]
-    tables, book = tx.unit.home.tables, tx.unit.book
-    return [key for key in dict.fromkeys(keys) if book.covers(tables.row(base, key), how.strength)]
+        return keys
+    book = tx.unit.book
+    parts = [rows_in(tx, row_key, keys) for row_key in row_keys(mapper)]
+    return [
+        key
+        for key in keys
+        if all(key in rows and book.covers(rows[key], how.strength) for rows in parts)
+    ]
 
 
 def _refuse_missing(

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Index, Insert, Table
 from ...errors import ConfigurationError
 from ...policies.locks.order import comparable
 from .dml import COMPUTED, Parameters, Target, rows_inserted
+from .keys import forms_of_columns
 from .schema import Columns, unique_keys
 from .tables import key_columns
 
@@ -41,8 +42,9 @@ def sort_rows(statement: Insert, parameters: Any, target: Target) -> Sorted:
     by = _sort_columns(statement, target, rows)
     if by is None or len(rows) < 2:
         return Sorted(statement, parameters, rows, by)
+    values = [tuple(row[column] for column in by) for row in rows]
     try:
-        keys = [tuple(comparable(row[column]) for column in by) for row in rows]
+        keys = [tuple(map(comparable, forms_of_columns(by).read(each)[0])) for each in values]
     except ConfigurationError:  # NaN, which has no place in an order
         return Sorted(statement, parameters, rows, None)
     places = sorted(range(len(rows)), key=keys.__getitem__)

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Table
 from sqlalchemy.orm import Mapper
 
-from ...policies.locks.order import Rank, Resource, depths, row
-from ...sql.row_locks import key_columns
+from ...policies.locks.order import Rank, Resource, depths, numbered, row
+from ...sql.key_types import key_columns
+from .keys import are_integers, keys_of_table
 
 __all__ = ["Tables", "key_columns", "tables_of"]
 
@@ -23,6 +24,8 @@ class Tables:
         self._places = {name: place for place, name in enumerate(self.pinned)}
         self._ranks: dict[Table, Rank] = {}
         self._by_name: dict[str, Table] = {}
+        #: Those whose keys are whole numbers.
+        self._numbered: dict[Table, Rank] = {}
 
     def rank(self, table: Table) -> Rank:
         """Where the table stands: parents before children, ties by name, the pinned ones first."""
@@ -33,11 +36,20 @@ class Tables:
             found = Rank(2, _depth(table), name) if place is None else Rank(1, place, name)
             self._ranks[table] = found
             self._by_name.setdefault(name, table)
+            if keys_of_table(table).are_integers:
+                self._numbered[table] = found
         return found
 
     def row(self, table: Table, key: tuple[Any, ...]) -> Resource:
-        """The row with this primary key, its values in the order of `table.primary_key`."""
-        return row(self.rank(table), key)
+        """The row with this primary key, its values in the order of `table.primary_key`.
+
+        However they are spelled. Raises `ConfigurationError` for what can't be such a key.
+        """
+        rank = self._numbered.get(table)
+        if rank is not None and are_integers(key):
+            return numbered(rank, key)
+        plain, own = keys_of_table(table).read(key)
+        return row(self.rank(table), own, plain)
 
     def known(self) -> list[Table]:
         """The tables that were asked for so far."""

@@ -8,7 +8,7 @@ import hashlib
 import math
 import uuid
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Any, NamedTuple
 
 from ...errors import ConfigurationError
@@ -34,7 +34,7 @@ class Resource(NamedTuple):
     rank: Rank
     #: The key in a form that sorts the same in every process.
     order: tuple[Any, ...]
-    #: The key's values as the database returned them (a name's as they were given).
+    #: The key's values as a loaded object has them (a name's as they were given).
     key: tuple[Any, ...]
 
     def __str__(self) -> str:
@@ -42,18 +42,66 @@ class Resource(NamedTuple):
         return f"{what} {self.key[0] if len(self.key) == 1 else self.key!r}"
 
 
-def row(rank: Rank, key: tuple[Any, ...]) -> Resource:
-    """The row of a table with this primary key. Raises `ConfigurationError` for NaN."""
-    return Resource(rank, tuple(map(comparable, key)), key)
+def row(rank: Rank, key: tuple[Any, ...], plain: tuple[Any, ...] | None = None) -> Resource:
+    """The row of a table with this primary key. Raises `ConfigurationError` for NaN.
+
+    `plain`: what to sort by instead of values that are of classes of the application's.
+    """
+    return Resource(rank, tuple(map(comparable, key if plain is None else plain)), key)
+
+
+def numbered(rank: Rank, key: tuple[int, ...]) -> Resource:
+    """The same of a key of whole numbers, sooner: nearly all keys are."""
+    if len(key) == 1:
+        return Resource(rank, ((_NUMBER, key[0]),), key)
+    return Resource(rank, tuple([(_NUMBER, value) for value in key]), key)
 
 
 def name(parts: tuple[Any, ...]) -> Resource:
-    """A name made of parts; its key on the server is a signed 64-bit hash, its place the same."""
+    """A name made of parts; its key on the server is a signed 64-bit hash, its place the same.
+
+    Parts that are equal make one name: 1, 1.0 and Decimal("1.00"), or a moment in two time zones.
+    Raises `ConfigurationError` for what is called differently in each process.
+    """
     if not parts:
         raise ConfigurationError("A name to lock needs a part.", 'lock_name("invoices", 2026).')
-    text = repr([(type(part).__name__, str(part)) for part in parts])
+    text = repr([_called(part) for part in parts])
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return Resource(NAMES, (int.from_bytes(digest, "big", signed=True),), parts)
+
+
+#: What numbers begin with in `comparable`.
+_NUMBER = 1
+
+
+def _called(part: Any) -> tuple[str, str]:
+    """What a part of a name is called, in every process and on every version of Python."""
+    if _is_nan(part):
+        return "int", "nan"
+    kind, value = comparable(part)
+    match kind:
+        case 1 if value in (math.inf, -math.inf):
+            return "int", str(float(value))
+        case 1:
+            # Without an exponent where none is needed, so that a number is called as an int is.
+            return "int", f"{_EXACT.normalize(Decimal(value)):f}" if value else "0"
+        case 2:
+            return "str", value
+        case _:
+            return str(kind), str(value)
+
+
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
+
+
+def _is_nan(value: Any) -> bool:
+    match value:
+        case Decimal():
+            return value.is_nan()
+        case float():
+            return math.isnan(value)
+        case _:
+            return False
 
 
 def comparable(value: Any) -> tuple[int, Any]:
@@ -61,10 +109,11 @@ def comparable(value: Any) -> tuple[int, Any]:
 
     Sorted here and sent in that order, so that no collation of the server has a say:
     text goes by code point, UUIDs as numbers, plain enums by label, NULL first. Raises
-    `ConfigurationError` for NaN, which has no place in an order.
+    `ConfigurationError` for NaN, which has no place in an order, and for objects that say of
+    themselves nothing but where in memory they are.
     """
     if type(value) is int:  # nearly all of them
-        return 1, value
+        return _NUMBER, value
     match value:
         case None:
             return 0, 0
@@ -74,7 +123,7 @@ def comparable(value: Any) -> tuple[int, Any]:
         case bool() | int():
             return 1, int(value)
         case float() | Decimal():
-            if value.is_nan() if isinstance(value, Decimal) else math.isnan(value):
+            if _is_nan(value):
                 raise ConfigurationError(
                     "NaN was given as a key: it has no place in any order.", "use another key."
                 )
@@ -95,7 +144,15 @@ def comparable(value: Any) -> tuple[int, Any]:
             return 8, value
         case _:
             # Any order will do that is the same in every process.
-            return 9, f"{type(value).__name__} {value}"
+            text = f"{type(value).__name__} {value}"
+            if " at 0x" in text:
+                raise ConfigurationError(
+                    f"{text} is called differently in each process, so it has no place in an "
+                    "order that all of them share.",
+                    "give its class a __str__ of its value; as a key, a TypeDecorator that makes "
+                    "a number or text of it.",
+                )
+            return 9, text
 
 
 def depths(parents: Mapping[str, Iterable[str]]) -> dict[str, int]:
