@@ -8,7 +8,7 @@ import operator
 import struct
 import uuid
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -231,15 +231,18 @@ def _same(value: Any) -> Any:
 def _integer(value: Any) -> int:
     if not isinstance(value, (str, float, Decimal)):
         return int(operator.index(value))
-    number = Decimal(value)
+    number = _decimal(value)
     if number != number.to_integral_value():
         raise ValueError("not a whole number")
     return int(number)
 
 
 def _decimal(value: Any) -> Decimal:
-    # What a float is called, not the binary number that it is.
-    return Decimal(float.__repr__(value) if isinstance(value, float) else value)
+    try:
+        # What a float is called, not the binary number that it is.
+        return Decimal(float.__repr__(value) if isinstance(value, float) else value)
+    except InvalidOperation as error:
+        raise ValueError("not a number") from error
 
 
 def _single(value: Any) -> float:

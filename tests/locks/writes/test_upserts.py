@@ -16,6 +16,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    update,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import insert as mysql_insert
@@ -257,3 +258,10 @@ async def test_a_foreign_key_that_is_left_to_a_default(face: PoolFace) -> None:
         await result(tx.execute(insert(Owned), [{"id": 2}, {"id": 1}]))
     found = face.aside("SELECT id, house_id FROM write_owned ORDER BY id")
     assert found == [(1, OWNER), (2, OWNER)]
+
+
+async def test_a_key_that_the_column_can_t_hold(face: PoolFace) -> None:
+    """No row has it: that is the database's answer, as in a plain session, and no error."""
+    async with both(face.uow()) as tx:
+        found = await result(tx.execute(update(Room).where(Room.id == 1.5).values(size=1)))
+        assert found.rowcount == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, ColumnElement, Delete, Result, Update, select
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
 
+from ...errors import ConfigurationError
 from ...policies.locks.book import stronger
 from ...policies.locks.order import Resource
 from ...sql.row_locks import Step, among_keys, has_other_spellings, rows_parameters
@@ -114,7 +115,13 @@ class _Change:
     def _keys(self) -> Keys | None:
         if has_other_spellings(self._target.table):
             return None
-        return keys_in(self._statement.whereclause, self._target, self._parameters)
+        found = keys_in(self._statement.whereclause, self._target, self._parameters)
+        try:
+            for key in () if found is None else found.values:
+                self._row(key)
+        except ConfigurationError:
+            return None  # no such key; what that means is the database's to say
+        return found
 
     def _depends_on_rows(self, keys: Keys) -> bool:
         """Whether what is to be locked follows from what is in the rows."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, Delete, Result, Update, select
 from sqlalchemy.orm import ORMExecuteState
 
+from ...errors import ConfigurationError
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from ...sql.row_locks import Step, among_keys, has_other_spellings, rows_parameters
@@ -94,7 +95,10 @@ def _rows(
             if keys is None or len(keys.values) != 1:
                 return None
             key = keys.values[0]
-        rows.append(tx.unit.home.tables.row(target.table, key))
+        try:
+            rows.append(tx.unit.home.tables.row(target.table, key))
+        except ConfigurationError:
+            return None  # no such key; what that means is the database's to say
     return rows
 
 
