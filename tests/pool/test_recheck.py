@@ -308,6 +308,22 @@ async def test_one_s_own_write_is_no_change(
     assert probe.execute("SELECT count(*) FROM pool_oddity WHERE ratio = 0.5") == [(2,)]
 
 
+async def test_own_writes_of_several_parts(bank: Any, rows: None, probe: ServerProbe) -> None:
+    """What was learnt of the first part is known in the third."""
+    async with both(bank()) as tx:
+        row, new = await result(tx.get(Oddity, 1)), Oddity(id=9)
+        tx.add(new)
+        row.number = decimal.Decimal("1.005")
+        async with both(tx.released(commit=True)):
+            pass
+        row.code = "xyz"
+        async with both(tx.released(commit=True)):
+            pass
+        new.ratio = row.ratio = 0.5
+    assert tx.outcome is Outcome.COMMITTED
+    assert probe.execute("SELECT count(*) FROM pool_oddity WHERE ratio = 0.5") == [(2,)]
+
+
 async def test_what_a_trigger_has_set(bank: Any, rows: None, probe: ServerProbe) -> None:
     """That belongs to the unit's own write too."""
     probe.execute(

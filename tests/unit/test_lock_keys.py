@@ -19,11 +19,13 @@ from sqlalchemy import (
     Table,
     Uuid,
 )
+from sqlalchemy.dialects.postgresql import CITEXT
 
 from unitofwork import ConfigurationError
 from unitofwork.core.locks.how import How
 from unitofwork.core.locks.names import name_of_value
 from unitofwork.core.locks.tables import Tables
+from unitofwork.sql.key_types import form_of
 
 
 class Colour(enum.Enum):
@@ -82,3 +84,10 @@ def test_timeouts_that_it_does_not_take(timeout: Any) -> None:
     """They are refused before any I/O."""
     with pytest.raises(ConfigurationError, match=r"seconds from 0\.001 to 2,147,483"):
         How.of(timeout=timeout)
+
+
+def test_citext_has_several_spellings() -> None:
+    """The server is asked which one is stored; a comparison as text would find none."""
+    form = form_of(CITEXT())
+    assert not form.is_spelled_once
+    assert isinstance(form.kind, CITEXT)

@@ -14,6 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import StaleReadError
 from ..types import StaleColumn
+from .locks.keys import keys_of_class
 
 if TYPE_CHECKING:
     from .transaction import CoreTransaction
@@ -70,7 +71,10 @@ def read_row(tx: CoreTransaction, instance: Any) -> ReadRow | None:
     for key, (written, stored) in tx.unit.stored_as.get(state, {}).items():
         if values.get(key) is written:
             values[key] = stored
-    return ReadRow(instance, mapper, tuple(state.identity), values)
+    identity, forms = tuple(state.identity), keys_of_class(mapper)
+    if not forms.is_read(identity):  # it may be spelled otherwise than it will come back
+        identity = forms.read(identity)[1]
+    return ReadRow(instance, mapper, identity, values)
 
 
 def _is_unknown(value: Any) -> bool:
@@ -91,7 +95,9 @@ def learn_stored(tx: CoreTransaction, rows: Iterable[ReadRow]) -> None:
     for row, name, written, stored in compare(tx, rows):
         if name is not None:
             learnt[inspect(row.instance)][name] = written, stored
-    tx.unit.stored_as |= learnt
+    known = tx.unit.stored_as
+    for state, values in learnt.items():
+        known[state] = known.get(state, {}) | values
 
 
 def compare(tx: CoreTransaction, rows: Iterable[ReadRow]) -> list[Difference]:

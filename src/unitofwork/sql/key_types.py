@@ -136,6 +136,8 @@ def _form(kind: TypeEngine[Any]) -> Form:
             return _enum(kind)
         case CHAR() | NCHAR():
             return Form(_text, None, None, _Padded(), _Padded(), is_spelled_once=False)
+        case _ if kind.__visit_name__ == "CITEXT":
+            return Form(_text, None, None, kind, kind, is_spelled_once=False)
         case String():
             return Form(_text, None, _same, Text(), Text(), kind.collation is None)
         case Uuid() if kind.as_uuid or kind.native_uuid:

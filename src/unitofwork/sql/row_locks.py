@@ -30,6 +30,7 @@ from sqlalchemy import (
     func,
     literal_column,
     null,
+    or_,
     select,
     tuple_,
     union_all,
@@ -184,7 +185,7 @@ class Load(NamedTuple):
 
     #: The rows with all their columns, and `uow_place`: the place of the key, from 1.
     locked: CTE
-    #: One row, there when all of them are locked; to be joined to them.
+    #: One row, there when all of them are locked; they are to be joined to it, if there are any.
     done: CTE
     #: Columns to select beside: the place and, in the first row, a note for `read_note`.
     facts: list[ColumnElement[Any]]
@@ -223,7 +224,8 @@ def load_statement(step: Step, wait: Wait, *, limited: bool) -> Load:
         .cte("uow_done")
         .prefix_with("MATERIALIZED")
     )
-    is_first = locked.c.uow_place == done.c.first
+    # Also where there is no row: what the query has set for itself must be taken back.
+    is_first = or_(locked.c.uow_place == done.c.first, done.c.first.is_(None))
     parts = [known_as(func.pg_current_xact_id()), done.c.was, _limit(done.c.was)]
     note = functools.reduce(lambda one, two: one.concat(_SPACE).concat(two), parts)
     return Load(locked, done, [locked.c.uow_place, case((is_first, note), else_=null())])

@@ -59,6 +59,11 @@ def unique_columns(tx: Flushes) -> None:
     tx.get_one(Country, 3).motto = "in an index of expressions"
 
 
+def unique_in_part(tx: Flushes) -> None:
+    """No foreign key can refer to it, but whoever claims the value waits."""
+    tx.get_one(Country, 2).nickname = "z, in a partial index"
+
+
 def onupdate(tx: Flushes) -> None:
     """A unique column with `onupdate` changes along with any other one."""
     tx.get_one(Seat, ("A", 1)).guest = "ann"
@@ -314,6 +319,7 @@ FLUSHES: list[Flush] = [
     nothing_changed,
     expression,
     unique_columns,
+    unique_in_part,
     onupdate,
     new_child,
     new_family,

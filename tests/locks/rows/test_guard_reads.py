@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.contract.face import Face, both, result
 
 from unitofwork import PropagationError, StaleReadError
 
-from .model import Account, Box, Engineer, Entry, Label, Person, Shelf, Thing
+from .model import Account, Box, ByUuid, Engineer, Entry, Label, Person, Shelf, Thing
 from .test_late import as_function
 from .test_rows import accounts
 
@@ -318,3 +319,15 @@ async def test_a_lock_that_is_taken_again(face: Face, statements: list[str]) -> 
         statements.clear()
     assert [one.split()[0] for one in statements] == ["UPDATE"]
     assert face.aside("SELECT balance FROM lock_account") == [(101,)]
+
+
+async def test_a_key_that_was_given_as_text(face: Face) -> None:
+    """The row comes back with its key in another form; it is the same row, and not deleted."""
+    key = uuid.UUID(int=5)
+    async with both(face.uow()) as tx:
+        row = ByUuid(key=str(key))
+        tx.add(row)
+        async with both(tx.released(commit=True)):
+            pass
+        row.n = 3
+    assert face.aside("SELECT key, n FROM lock_by_uuid") == [(key, 3)]

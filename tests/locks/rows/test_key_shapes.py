@@ -24,6 +24,9 @@ from tests.contract.face import Face, both, result
 from unitofwork import ConfigurationError, RowNotFoundError
 from unitofwork.testing.postgres import EmbeddedPostgres
 
+#: The sync face of psycopg sends keys as its async face does.
+pytestmark = pytest.mark.parametrize("face", ["asyncpg", "psycopg-sync"], indirect=True)
+
 
 class Base(DeclarativeBase):
     pass

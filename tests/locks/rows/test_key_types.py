@@ -36,6 +36,9 @@ from .key_model import (
     Point,
 )
 
+#: The sync face of psycopg sends keys as its async face does.
+pytestmark = pytest.mark.parametrize("face", ["asyncpg", "psycopg-sync"], indirect=True)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def rows(lock_tables: EmbeddedPostgres) -> Iterator[None]:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SAWarning
 from sqlalchemy.orm import make_transient_to_detached
 from tests.contract.face import Face, both, result
 
-from unitofwork import LateLockError, TransactionStateError, UnsavedWorkError
+from unitofwork import LateLockError, RowNotFoundError, TransactionStateError, UnsavedWorkError
 from unitofwork.core.attempts import Story
 from unitofwork.policies.retrying import RetryPolicy
 from unitofwork.sql.row_locks import lock_tables
@@ -508,3 +508,20 @@ def test_the_serial_mode_follows_a_translated_schema(holder: Connection) -> None
     assert "lock_tenant.lock_account" in locked
     assert "lock_account" not in locked
     holder.rollback()
+
+
+@pytest.mark.parametrize("how", [{"nowait": True}, {"timeout": 0.05}, {}], ids=str)
+async def test_a_row_that_is_missing_leaves_no_limit_behind(
+    face: Face, how: dict[str, Any]
+) -> None:
+    """What the lock query has set for itself is taken back, whether it has found a row or not."""
+    await accounts(face)
+    limit = text("SELECT current_setting('lock_timeout')")
+    async with both(face.uow()) as tx:
+        await result(tx.lock(Account, 1, **how))
+        expected = await result(tx.scalar(limit))
+    async with both(face.uow()) as tx:
+        for _ in range(2):
+            with pytest.raises(RowNotFoundError):
+                await result(tx.lock(Account, 99, **how))
+            assert await result(tx.scalar(limit)) == expected

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import CHAR, ForeignKey, create_engine, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    joinedload,
+    mapped_column,
+    raiseload,
+    relationship,
+)
 from tests.contract.face import Face, both, result
 
 from unitofwork import UnsavedWorkError
@@ -121,3 +128,12 @@ async def test_another_row_of_the_class_may_have_changes(rows: Face) -> None:
         assert (other.id, lazy.n) == (2, 42)
         with pytest.raises(UnsavedWorkError, match="Lazy"):
             await result(tx.lock_where(select(Lazy)))
+
+
+async def test_an_option_that_loads_nothing(rows: Face) -> None:
+    """`raiseload` and the like reach no other object."""
+    async with both(rows.uow()) as tx:
+        far = await result(tx.get(Far, 1))
+        far.n = 42
+        await result(tx.lock_where(select(Lazy).options(raiseload("*")), skip_locked=True))
+        assert far.n == 42

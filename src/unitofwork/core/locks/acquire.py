@@ -217,6 +217,8 @@ def take_and_load(
     for *values, at, noted in rows:
         if noted is not None:
             note(unit, *read_note(noted))
+        if at is None:  # there is no such row
+            continue
         resource = resources[at - 1]
         unit.book.record(resource, strength, place)
         found[resource.key] = values

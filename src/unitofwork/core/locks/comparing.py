@@ -60,5 +60,5 @@ def _statement(
     columns = [mapper.column_attrs[name].columns[0] for name in names]
     # A column of its own name each, for two attributes may have the same one.
     wanted = [locked.c[column.key].label(f"c{n}") for n, column in enumerate(columns)]
-    rows = select(*wanted, *facts).select_from(done.join(locked, true()))
+    rows = select(*wanted, *facts).select_from(done.outerjoin(locked, true()))
     return rows.order_by(locked.c.uow_place)

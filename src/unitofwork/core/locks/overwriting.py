@@ -29,7 +29,7 @@ def refuse_to_overwrite(
     changed = [inspect(one) for one in tx.dirty if tx.is_modified(one)]
     if not changed:
         return
-    beside = _reached(mapper) if options else loaded_along(mapper)
+    beside = _reached(mapper) if _load_more(options) else loaded_along(mapper)
     asked = None if keys is None else set(keys)
     pending = tuple(
         f"{state.class_.__name__} {state.identity!r}"
@@ -42,11 +42,22 @@ def refuse_to_overwrite(
     )
     if pending:
         raise UnsavedWorkError(
-            f"Rows to be locked at {places.caller()} have changes that loading them anew would "
-            "overwrite:" + "".join(f"\n  - {each}" for each in pending[:20]),
+            f"Rows to be locked at {places.caller()}, or that are loaded along with them, have "
+            "changes that loading them anew would overwrite:"
+            + "".join(f"\n  - {each}" for each in pending[:20]),
             "lock before you change (the lock loads the row), or call tx.flush() first.",
             pending=pending,
         )
+
+
+def _load_more(options: Sequence[object]) -> bool:
+    """Whether loader options have a query load other objects; there is no public way to ask."""
+    return any(
+        name == "lazy" and how not in _LAZY
+        for option in options
+        for element in getattr(option, "context", ())
+        for name, how in getattr(element, "strategy", None) or ()
+    )
 
 
 @functools.lru_cache(maxsize=4096)

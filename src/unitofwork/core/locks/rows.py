@@ -295,7 +295,7 @@ def _lock_and_load(
 def _load_statement(mapper: Mapper[Any], step: Step, wait: Wait, limited: bool) -> Select[Any]:
     locked, done, facts = load_statement(step, wait, limited=limited)
     entity = aliased(mapper.class_, locked)
-    rows = select(entity, *facts).select_from(done).join(entity, true())
+    rows = select(entity, *facts).select_from(done).join(entity, true(), isouter=True)
     return rows.order_by(locked.c.uow_place)
 
 

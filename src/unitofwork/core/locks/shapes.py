@@ -69,7 +69,7 @@ class Shape:
     locking: frozenset[str]
     #: The attributes of the other columns: a change of these alone concerns no other object's row.
     plain: frozenset[str]
-    #: Those of them that are no part of a foreign key either.
+    #: Those of them that are no part of a foreign key, nor of any unique index.
     unlinked: frozenset[str]
     #: The identity of its objects sorts in Python as in the order of locks, and nothing but that,
     #: and what refers to what, sets the order of their UPDATEs.
@@ -90,7 +90,8 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
     equal = {key: manager[key].impl.is_equal for part in parts for key in part.columns}
     locking = frozenset[str]().union(*(part.locking for part in parts))
     plain = frozenset(equal) - locking
-    referring = {one for part in parts for _, attributes in part.outgoing for one in attributes}
+    keys = [keys for part in parts for keys in (*part.outgoing, *part.unique)]
+    linked = {attribute for _, attributes in keys for attribute in attributes}
     return Shape(
         mapper=mapper,
         parts=parts,
@@ -99,7 +100,7 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
         relationships=relationships,
         locking=locking,
         plain=plain,
-        unlinked=plain - referring,
+        unlinked=plain - linked,
         sorts_by_key=(
             len(mapper.base_mapper.self_and_descendants) == len(parts) == 1
             and mapper.batch

@@ -65,7 +65,8 @@ def execute_insert(
         known = by is not None and target.table.primary_key
         if by is None or not known or not _want_existing(tx, target, conflict, by, rows, found):
             return None
-    own = {one: strength for one, strength in found.wants.items() if one in set(found.writes)}
+    written = set(found.writes)
+    own = {one: strength for one, strength in found.wants.items() if one in written}
     if not _is_in_own_order(target, conflict, by, own, found) or not waits_alone(tx.unit, found):
         met |= lock_found(tx, found)
     in_another_order = conflict is not None and by != key_columns(target.table)
