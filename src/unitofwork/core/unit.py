@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import InstanceState, SessionTransaction
@@ -112,7 +113,7 @@ class Unit:
         self.rows_read: list[ReadRow] = []
         #: The objects that nobody else can outdate any more, with the attributes of which that
         #: came too late: see locks/fresh.py.
-        self.fresh: dict[InstanceState[Any], frozenset[str]] = {}
+        self.fresh: WeakKeyDictionary[InstanceState[Any], frozenset[str]] = WeakKeyDictionary()
         #: By object and attribute, what a release has committed: as written, and as stored.
         self.stored_as: dict[InstanceState[Any], dict[str, tuple[Any, Any]]] = {}
         #: The locks of the transaction, as far as the library knows.
@@ -361,7 +362,7 @@ class Unit:
                 self.link.unit = None
             self.tx = None
             self.loaded, self.rows_read = [], []
-            self.fresh, self.stored_as = {}, {}
+            self.fresh, self.stored_as = WeakKeyDictionary(), {}
             self.savepoints.clear()
             log.debug("unit %r %s", self.name, outcome.value)
 

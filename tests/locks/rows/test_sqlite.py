@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,3 +58,16 @@ async def test_guarded_reads(face: Face) -> None:
             async with both(tx.released(recheck="ignore")):
                 face.aside("UPDATE lock_account SET balance = 9")
             account.balance += 1
+
+
+async def test_streamed_rows_are_not_kept_for_the_guard(face: Face) -> None:
+    """What was loaded and let go of takes no memory, however many rows there are."""
+    async with both(face.uow()) as tx:
+        tx.add_all(Account(id=n) for n in range(600))
+    async with both(face.uow(guard_reads=True)) as tx:
+        for start in range(0, 600, 100):
+            some = select(Account).where(Account.id >= start, Account.id < start + 100)
+            assert len((await result(tx.scalars(some))).all()) == 100
+        tx.unit.loaded.clear()
+        gc.collect()
+        assert len(tx.unit.fresh) == 0

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 def note_read(tx: CoreTransaction, instances: Iterable[Any]) -> None:
     """Objects were loaded just now: where their rows are locked, they stay as they are."""
     unit = tx.unit
-    if unit.home.rules.one_writer:
-        return  # none of them can change
     if unit.guards_reads or unit.rows_read or unit.savepoints:
         states = map(instance_state, instances)
-        unit.fresh |= {state: frozenset() for state in states if _is_locked(tx, state)}
+        unit.fresh |= {state: frozenset() for state in states if _can_not_change(tx, state)}
 
 
 def forget_released(tx: CoreTransaction) -> None:
@@ -40,7 +38,7 @@ def forget_released(tx: CoreTransaction) -> None:
     be loaded by access, which async code can't await.)
     """
     fresh = tx.unit.fresh
-    for state in [one for one in fresh if not _is_locked(tx, one)]:
+    for state in [one for one in fresh if not _can_not_change(tx, one)]:
         del fresh[state]
         instance = state.obj()
         row = None if instance is None else read_row(tx, instance)
@@ -78,8 +76,7 @@ def suspects_among(tx: CoreTransaction, overwritten: Mapping[State, Collection[s
     for state, changed in overwritten.items():
         outdated = unit.fresh.get(state)
         if outdated is None:
-            is_guarded = unit.guards_reads and not unit.home.rules.one_writer
-            is_suspect = is_guarded or state in known
+            is_suspect = unit.guards_reads or state in known
         else:
             changed = outdated.intersection(changed)
             is_suspect = bool(changed)
@@ -114,8 +111,7 @@ def learn_written(tx: CoreTransaction) -> None:
     if unit.connection is not None:
         states = (state for state in tx.identity_map.all_states() if _was_written(tx, state))
         # What was not compared with `guard_reads` on may have been outdated before it was written.
-        is_guarded = unit.guards_reads and not unit.home.rules.one_writer
-        known = (one for one in states if not is_guarded or one in unit.fresh)
+        known = (one for one in states if not unit.guards_reads or one in unit.fresh)
         rows = (read_row(tx, instance) for one in known if (instance := one.obj()) is not None)
         learn_stored(tx, [row for row in rows if row is not None])
 
@@ -132,6 +128,10 @@ def changed_objects(tx: CoreTransaction) -> dict[State, Collection[str]]:
     """What a flush overwrites that writes nothing but plain columns."""
     changed = {state: changed_attributes(state) for state in map(instance_state, tx.dirty)}
     return {state: attributes for state, attributes in changed.items() if attributes}
+
+
+def _can_not_change(tx: CoreTransaction, state: State) -> bool:
+    return tx.unit.home.rules.one_writer or _is_locked(tx, state)
 
 
 def _is_locked(tx: CoreTransaction, state: State) -> bool:
