@@ -147,7 +147,7 @@ def not_admitted(unit: Unit, error: GateError) -> AcquireTimeoutError:
     home, stats = unit.home, error.stats
     holders = home.holders()
     listed = "".join(f"\n    {describe(holder)}" for holder in holders[:5]) or " none"
-    connecting = sum(running.is_connecting() for running in home.running)
+    connecting = sum(running.is_connecting() for running in list(home.running))
     match error.reason:
         case Admission.REFUSED:
             what = f"was refused at once: {stats.waiting} were waiting already (max_waiting)"

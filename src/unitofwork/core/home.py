@@ -101,6 +101,7 @@ class Home:
         self.ledger = Ledger(engine)
         self.origin = Origin(engine)
         self.admission = admission
+        #: Other threads add and take away: iterate over list(running), which is made in one step.
         self.running: set[Unit] = set()
         #: The lifespan is over: what runs may end, nothing new begins.
         self.closed = False

@@ -60,7 +60,7 @@ def _waits_for_this_pool(home: Home, hold: Hold) -> bool:
     owner = hold.owner()
     if owner is None:
         return False
-    if any(unit.owner is owner and unit.is_waiting for unit in home.running):
+    if any(unit.owner is owner and unit.is_waiting for unit in list(home.running)):
         return True
     return places.in_pool_wait(hold.stack())
 

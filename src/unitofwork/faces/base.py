@@ -170,7 +170,7 @@ class UnitsOfEngine(Generic[E]):
         deadline = time.monotonic() + timeout
         while self._home.running and time.monotonic() < deadline:
             yield 0.01
-        for unit in self._home.running:
+        for unit in list(self._home.running):
             log.warning("shutting down while %r is still running", unit)
 
     def _stop(self) -> None:
