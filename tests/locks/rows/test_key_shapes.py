@@ -252,6 +252,9 @@ async def test_reads_are_guarded_by_the_right_row(face: Face, entity: type[Any])
         await result(tx.lock_many(entity, keys))
         setattr(found[0], name, 7)
         await result(tx.flush())
+        for one in found:
+            await result(tx.refresh(one))
+        assert [getattr(one, name) for one in found] == [7, before + 2]
         tx.set_rollback_only()
 
 
