@@ -13,6 +13,7 @@ from typing import Any
 import greenlet
 
 from ..types import Place
+from .frames import current_frames
 
 Actor = asyncio.Task[Any] | threading.Thread
 
@@ -138,7 +139,7 @@ def stack_of(who: Actor, thread_id: int | None = None) -> list[FrameType]:
 
 
 def _frames_of_thread(ident: int) -> list[FrameType]:
-    frame = sys._current_frames().get(ident)
+    frame = current_frames().get(ident)
     frames: list[FrameType] = []
     while frame is not None:
         frames.append(frame)

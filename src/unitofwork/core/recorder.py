@@ -132,8 +132,9 @@ class Recorder:
         self._start = _State(())
         self._states: dict[tuple[Taken, ...], _State] = {(): self._start}
         self._ways = 0
-        #: Threads may add to the graph at the same time; what is known needs no lock.
-        self._learning = threading.Lock()
+        #: Threads may add to the graph at the same time; what is known needs no lock. Reentrant,
+        #: because a garbage collection meanwhile may roll an abandoned unit back right here.
+        self._learning = threading.RLock()
         self._listeners: list[tuple[str, Callable[..., Any]]] = [
             ("before_cursor_execute", self._sent),
             ("commit", self._ended),

@@ -137,8 +137,9 @@ class _Watchdog:
     def __init__(self) -> None:
         self.limits: set[Limit] = set()
         # Held while a socket is shut: the block can't be left meanwhile, so that the connection
-        # can't be anybody else's yet.
-        self._lock = threading.Lock()
+        # can't be anybody else's yet. Reentrant, because a garbage collection meanwhile may end a
+        # unit that was abandoned right here, in this thread, and so its limits.
+        self._lock = threading.RLock()
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
 
