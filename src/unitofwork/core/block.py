@@ -64,8 +64,8 @@ class Block:
         return self._decision
 
     def _open(self) -> None:
-        outer = next(current.ancestors(), None)
-        if self._home.closed and outer is None:
+        around = current.ancestors()
+        if self._home.closed and not around:
             raise ConfigurationError(
                 f"The unit of work is shut down: a unit was opened at {self._opened_at}, but the "
                 "lifespan is over.",
@@ -80,8 +80,8 @@ class Block:
             opened_at=place,
             owner=places.actor(),
         )
-        if outer is not None:
-            self.unit.around = tuple(current.ancestors())
+        if around:
+            self.unit.around = around
             self.unit.book.floor = functools.partial(floor, self.unit)
         self._home.remember(self.unit)
         self.unit.link = current.enter(self.unit)
@@ -125,7 +125,7 @@ def _name_of(place: Place) -> str:
 
 def no_unit(why: str) -> NoUnitError:
     """The error where a unit is needed and this task (thread) has none."""
-    around = next(current.ancestors(), None)
+    around = next(iter(current.ancestors()), None)
     who = places.actor_name(places.actor())
     if around is None:
         return NoUnitError(
@@ -155,7 +155,7 @@ def _refused(outer: Unit, why: list[str]) -> PropagationError:
 
 def innermost() -> Any:
     """The `tx` of the unit that this task (thread) is in. Raises `NoUnitError`."""
-    unit = next(current.own(), None)
+    unit = next(iter(current.own()), None)
     if unit is None:
         raise no_unit("current() was called")
     return unit.tx

@@ -23,11 +23,16 @@ async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     task = start_at_once(work)
     if task.done():
         return task.result()
+    done = task.get_loop().create_future()
+
+    def wake(_: object) -> None:
+        if not done.done():
+            done.set_result(None)
+
+    task.add_done_callback(wake)
     try:
-        return await asyncio.shield(task)
+        await done
     except asyncio.CancelledError as cancelled:
-        if task.cancelled():
-            raise
         await _wait(task)
         if task.cancelled():
             raise
@@ -35,6 +40,7 @@ async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         if error is not None:
             cancelled.__context__ = error
         raise
+    return task.result()
 
 
 async def _wait(task: asyncio.Task[Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ _innermost: ContextVar[Link | None] = ContextVar("unitofwork_innermost", default
 
 def enter(unit: Unit) -> Link:
     """Make `unit` the innermost one; the link is to be cut when it ends."""
-    link = Link(unit, next(_links(), None))
+    link = Link(unit, _running(_innermost.get()))
     _innermost.set(link)
     return link
 
@@ -46,26 +45,27 @@ def leave(link: Link | None) -> None:
         _innermost.set(link.outer)
 
 
-def _links() -> Iterator[Link]:
-    link = _innermost.get()
+def _running(link: Link | None) -> Link | None:
+    """The innermost link, from this one on, whose unit has not ended."""
+    while link is not None and link.unit is None:
+        link = link.outer
+    return link
+
+
+def ancestors() -> tuple[Unit, ...]:
+    """The running units around this code, innermost first; also those of the task that made us."""
+    link, found = _innermost.get(), []
     while link is not None:
         if link.unit is not None:
-            yield link
+            found.append(link.unit)
         link = link.outer
+    return tuple(found)
 
 
-def ancestors() -> Iterator[Unit]:
-    """The running units around this code, innermost first; also those of the task that made us."""
-    for link in _links():
-        if link.unit is not None:
-            yield link.unit
-
-
-def own() -> Iterator[Unit]:
+def own() -> tuple[Unit, ...]:
     """Those of `ancestors()` that this very task (thread) opened."""
-    if _innermost.get() is None:
-        return
+    around = ancestors()
+    if not around:
+        return around
     here = places.actor()
-    for unit in ancestors():
-        if unit.owner is here:
-            yield unit
+    return tuple([unit for unit in around if unit.owner is here])

@@ -184,6 +184,7 @@ class Home:
         hold = self.ledger.hold_of(connection)
         if hold is not None:
             hold.belongs_to(unit)
+            unit.called_from(hold.acquired_at)
         undo: list[Restore] = []
         connection.info[_RESTORE] = undo
         if unit.settings.lock_names:

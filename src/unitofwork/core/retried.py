@@ -35,12 +35,13 @@ def effective(
 
     Raises `PropagationError` where a retry that was asked for would have no effect.
     """
-    outer = next(current.own(), None)
-    if outer is None:
+    own = current.own()
+    if not own:
         # In a child task of a unit that is run again as a whole, retries would multiply as well.
         inside = any(unit.story is not None for unit in current.ancestors())
         return None if inside else policy
     if given and policy is not None:
+        outer = own[0]
         raise PropagationError(
             f"A retry was asked for at {place}, inside of unit {outer.name!r}, opened at "
             f"{outer.opened_at}; only the outermost unit can be run again.",

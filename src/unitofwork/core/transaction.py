@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, TypeVar, Unpack
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar, Unpack, cast
 
 from sqlalchemy import Connection, Engine, Select, event, insert, update
 from sqlalchemy.orm import Mapper, Session, SessionTransaction
@@ -26,6 +26,7 @@ from .savepoint import Savepoint
 from .unit import Callback, Unit
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class UnitView:
@@ -86,6 +87,27 @@ class UnitView:
             name=self.unit.name,
             opened_at=self.unit.opened_at,
         )
+
+
+def _in_turn(method: F) -> F:
+    """The same method, for the one task (thread) that has the unit to itself meanwhile."""
+
+    @functools.wraps(method)
+    def guarded(self: CoreTransaction, *args: Any, **kwargs: Any) -> Any:
+        self.unit.begin_use()
+        try:
+            result = method(self, *args, **kwargs)
+        except Exception as error:
+            if self.unit.connection is None and not isinstance(error, UnitOfWorkError):
+                self.unit.connect_error = error
+            raise
+        finally:
+            self.unit.end_use()
+        if self.unit.ended:  # by its owner, while this task (thread) was in the statement
+            self.unit.check_usable()
+        return result
+
+    return cast(F, guarded)
 
 
 class CoreTransaction(UnitView, Session):
@@ -151,6 +173,7 @@ class CoreTransaction(UnitView, Session):
 
     # --- row locks; each call is one task's (thread's) at a time
 
+    @_in_turn
     def lock(
         self,
         entity: type[T],
@@ -161,13 +184,13 @@ class CoreTransaction(UnitView, Session):
 
         With `skip_locked` a row that another transaction holds is a `RowNotFoundError`.
         """
-        with self.unit.in_use():
-            found = lock_rows(self, {entity: [key]}, How.of(**how))[entity]
-            if not found:
-                raise skipped(self, entity, key)
+        found = lock_rows(self, {entity: [key]}, How.of(**how))[entity]
+        if not found:
+            raise skipped(self, entity, key)
         row: T = found[0]
         return row
 
+    @_in_turn
     def lock_many(
         self,
         entity: type[T],
@@ -183,18 +206,18 @@ class CoreTransaction(UnitView, Session):
         out what others hold. Raises `RowNotFoundError`, `LateLockError` (the rows come before
         some that are held, and are not free), `UnsavedWorkError` (a row has changes not flushed).
         """
-        with self.unit.in_use():
-            return lock_rows(self, {entity: keys}, How.of(**how))[entity]
+        return lock_rows(self, {entity: keys}, How.of(**how))[entity]
 
+    @_in_turn
     def lock_across(
         self,
         wanted: Mapping[type[Any], Iterable[Any]],
         **how: Unpack[LockOptions],
     ) -> dict[type[Any], list[Any]]:
         """`lock_many` for rows of several classes at once: `{Account: [1, 2], Order: [9]}`."""
-        with self.unit.in_use():
-            return lock_rows(self, wanted, How.of(**how))
+        return lock_rows(self, wanted, How.of(**how))
 
+    @_in_turn
     def lock_where(
         self,
         statement: Select[tuple[T]],
@@ -205,9 +228,9 @@ class CoreTransaction(UnitView, Session):
         They still match when they are locked. `skip_locked=True` makes a queue:
         `select(Job).where(...).order_by(Job.id).limit(10)` gives each worker other jobs.
         """
-        with self.unit.in_use():
-            return lock_where(self, statement, How.of(**how))
+        return lock_where(self, statement, How.of(**how))
 
+    @_in_turn
     def lock_name(self, *parts: Any, timeout: float | None = None) -> None:
         """Take a named lock until the end of the transaction: `lock_name("invoices", 2026)`.
 
@@ -216,8 +239,7 @@ class CoreTransaction(UnitView, Session):
         """
         How.of(timeout=timeout)
         wants = {name(parts): Strength.UPDATE}
-        with self.unit.in_use():
-            acquire(self, wants, timeout=timeout)
+        acquire(self, wants, timeout=timeout)
 
     def begin(self, nested: bool = False) -> SessionTransaction:
         """Refused: a unit begins and ends by its block. (`begin_nested` sets a savepoint.)"""
@@ -265,27 +287,6 @@ _IN_TURN = (
 )
 #: Those that take a statement.
 _EXECUTE = ("execute", "scalar", "scalars")
-
-
-def _in_turn(method: Any) -> Any:
-    """The same method, for the one task (thread) that has the unit to itself meanwhile."""
-
-    @functools.wraps(method)
-    def guarded(self: CoreTransaction, *args: Any, **kwargs: Any) -> Any:
-        self.unit.begin_use()
-        try:
-            result = method(self, *args, **kwargs)
-        except Exception as error:
-            if self.unit.connection is None and not isinstance(error, UnitOfWorkError):
-                self.unit.connect_error = error
-            raise
-        finally:
-            self.unit.end_use()
-        if self.unit.ended:  # by its owner, while this task (thread) was in the statement
-            self.unit.check_usable()
-        return result
-
-    return guarded
 
 
 def _in_order(method: Any) -> Any:

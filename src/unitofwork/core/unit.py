@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -111,9 +112,6 @@ class Unit:
         #: What the unit had read before it was released, or under a lock that a savepoint let go;
         #: as far as not checked and locked since.
         self.rows_read: list[ReadRow] = []
-        #: The objects that nobody else can outdate any more, with the attributes of which that
-        #: came too late: see locks/fresh.py.
-        self.fresh: WeakKeyDictionary[InstanceState[Any], frozenset[str]] = WeakKeyDictionary()
         #: By object and attribute, what a release has committed: as written, and as stored.
         self.stored_as: dict[InstanceState[Any], dict[str, tuple[Any, Any]]] = {}
         #: The locks of the transaction, as far as the library knows.
@@ -153,6 +151,7 @@ class Unit:
         self._turn = threading.Lock()
         self._user: places.Actor | None = None
         self._depth = 0
+        self._called_at: Place | None = None
 
     def __repr__(self) -> str:
         if self.ended:
@@ -164,6 +163,14 @@ class Unit:
         else:
             state = "running" if self.connection is not None else "running, no statement yet"
         return f"unit {self.name!r}: {state}; opened at {self.opened_at}"
+
+    @functools.cached_property
+    def fresh(self) -> WeakKeyDictionary[InstanceState[Any], frozenset[str]]:
+        """The objects that nobody else can outdate any more, see locks/fresh.py.
+
+        With the attributes of which that came too late.
+        """
+        return WeakKeyDictionary()
 
     # --- use, one task (thread) at a time
 
@@ -208,8 +215,21 @@ class Unit:
         """Undo one `begin_use` or `take_turn`."""
         self._depth -= 1
         if not self._depth:
-            self._user = None
+            self._user = self._called_at = None
             self._turn.release()
+
+    def called_from(self, place: Place) -> None:
+        """The user's line that the present use came from was just found."""
+        if self._depth:
+            self._called_at = place
+
+    def called_at(self) -> Place:
+        """The user's line that the present use came from, which is looked for once."""
+        place = self._called_at
+        if place is None:
+            place = places.caller()
+            self.called_from(place)
+        return place
 
     def check_usable(self) -> None:
         """Raise unless a statement may be sent."""
@@ -232,7 +252,7 @@ class Unit:
             )
         if self.violation is not None:
             raise self.violation
-        if self.is_late():
+        if self.deadline is not None and self.is_late():
             raise self.timed_out()
 
     @property
@@ -362,7 +382,8 @@ class Unit:
                 self.link.unit = None
             self.tx = None
             self.loaded, self.rows_read = [], []
-            self.fresh, self.stored_as = WeakKeyDictionary(), {}
+            self.__dict__.pop("fresh", None)
+            self.stored_as = {}
             self.savepoints.clear()
             log.debug("unit %r %s", self.name, outcome.value)
 

@@ -89,11 +89,12 @@ class AsyncUnit(Block):
             cause = await self._in_time(error)
         raised: BaseException | None = None if cause is error else cause
         try:
-            await self._end(cause)
+            await (self._end_unit if self._decision is Decision.OPEN else self._end_part)(cause)
         except BaseException as failed:
             raised = await self._in_time(failed)
         else:
-            await self._in_time(cause)
+            if self._timer is not None:
+                await self._in_time(cause)
         self._left()
         if raised is not None:
             raise raised
@@ -113,15 +114,11 @@ class AsyncUnit(Block):
         timed_out.__cause__ = error
         return timed_out
 
-    async def _end(self, error: BaseException | None) -> None:
-        match self._decision:
-            case Decision.OPEN:
-                await self._end_unit(error)
-            case Decision.SAVEPOINT:
-                assert self._savepoint is not None
-                await self._savepoint.__aexit__(type(error) if error else None, error, None)
-            case _ if error is not None:
-                self._joined_failed(error)
+    async def _end_part(self, error: BaseException | None) -> None:
+        if self._savepoint is not None:
+            await self._savepoint.__aexit__(type(error) if error else None, error, None)
+        elif error is not None:
+            self._joined_failed(error)
 
     async def _end_unit(self, error: BaseException | None) -> None:
         unit, session = self.unit, self._tx.sync_session

@@ -147,7 +147,7 @@ class _Watchdog:
         self.limits.add(limit)
         if not self._wanted.is_set():
             self._wanted.set()
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:
             self._start()
 
     def discard(self, limit: Limit) -> None:
@@ -156,10 +156,11 @@ class _Watchdog:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 name = "unitofwork-limits"
-                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while True:

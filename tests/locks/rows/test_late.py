@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select, text, update
 from sqlalchemy.exc import SAWarning
 from sqlalchemy.orm import make_transient_to_detached
 from tests.contract.face import Face, both, result
+from tests.pool.pool_face import line
 
 from unitofwork import LateLockError, RowNotFoundError, TransactionStateError, UnsavedWorkError
 from unitofwork.core.attempts import Story
@@ -37,6 +38,36 @@ async def test_a_late_request_is_refused_at_once(face: Face, holder: Connection)
     assert caught.value.wanted == ("lock_account 1",)
     assert caught.value.held == ("lock_account 2",)
     assert "test_late.py" in str(caught.value)
+    holder.rollback()
+
+
+async def test_each_lock_has_its_own_line(face: Face, holder: Connection) -> None:
+    """Of several that are held, each is told with the line that took it."""
+    await accounts(face)
+    hold(holder, 1)
+
+    async def several() -> None:
+        async with face.uow() as tx:
+            await tx.lock(Account, 2)  # tasks
+            await tx.lock_many(Account, [3])
+            (await tx.get(Account, 4)).balance += 1
+            await tx.flush()
+            await tx.lock(Account, 1)
+
+    def several_in_a_thread() -> None:
+        with face.uow() as tx:
+            tx.lock(Account, 2)  # threads
+            tx.lock_many(Account, [3])
+            tx.get(Account, 4).balance += 1
+            tx.flush()
+            tx.lock(Account, 1)
+
+    with pytest.raises(LateLockError) as caught:
+        await several() if face.is_async else several_in_a_thread()
+    first = line(__file__, "tasks" if face.is_async else "threads")
+    told = [each for each in str(caught.value).splitlines() if "locked at" in each]
+    for number, each in zip((first, first + 1, first + 3), told, strict=True):
+        assert f"test_late.py:{number} in " in each
     holder.rollback()
 
 

@@ -163,7 +163,7 @@ def take(
     for step, resources in zip(steps, asked, strict=True):
         if step.table is not None:
             unit.book.touch(resources[0].rank)
-    place = places.caller()
+    place = unit.called_at()
     refused = [
         resource
         for step, resources, got in zip(steps, asked, found.locked, strict=True)
@@ -212,7 +212,7 @@ def take_and_load(
     with locking(unit, resources, is_answer=is_answer):
         rows = send(step, parameters["during"] is not None, parameters)
     unit.book.touch(resources[0].rank)
-    place = places.caller()
+    place = unit.called_at()
     found: dict[tuple[Any, ...], Any] = {}
     for *values, at, noted in rows:
         if noted is not None:

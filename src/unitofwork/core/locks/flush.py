@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row, Select
 
 from ...policies.locks.book import stronger
-from .. import places
 from ..reads import Difference, compare, stale_read
 from .acquire import acquire, connection_of, locking
 from .again import locks_first
@@ -88,7 +87,7 @@ def note_after(tx: CoreTransaction) -> None:
     book = tx.unit.book
     # flush(objects) leaves the others out.
     flushed = [one for one in found.new_objects if one not in tx.new]
-    place = None if found.is_covered or not found.wants else places.caller()
+    place = None if found.is_covered or not found.wants else tx.unit.called_at()
     for resource, strength in found.wants.items():
         if resource in found.deletes:  # which SQLAlchemy does not insist on having found
             book.pass_by(resource, strength)

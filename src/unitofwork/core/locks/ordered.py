@@ -11,7 +11,6 @@ from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import Wants
 from ...policies.locks.order import Resource
-from .. import places
 from .acquire import acquire, connection_of, limit_waits, locking
 from .footprint import closure
 from .lookups import Effect, Found, Lookup
@@ -78,7 +77,7 @@ def lock_found(tx: CoreTransaction, found: Found) -> set[Table]:
 
 def record(unit: Unit, wants: Wants) -> None:
     """Book what a statement has locked by itself."""
-    place = places.caller()
+    place = unit.called_at()
     for resource, strength in wants.items():
         unit.book.record(resource, strength, place)
 

@@ -36,6 +36,7 @@ from .acquire import (
     take_and_load,
     with_late,
 )
+from .again import locks_first
 from .fresh import note_read
 from .how import How
 from .keys import Key, keys_of_class
@@ -64,8 +65,8 @@ def lock_rows(
     ]
     for _, mapper, keys in asked:
         refuse_to_overwrite(tx, mapper, keys)
-    if any(keys for _, _, keys in asked):
-        # The first statement locks what earlier attempts have learnt: plans are made after it.
+    if locks_first(tx.unit) and any(keys for _, _, keys in asked):
+        # The first statement does it: plans are made after it.
         connection_of(tx)
     given = asked
     asked = [(entity, mapper, _as_stored(tx, mapper, keys)) for entity, mapper, keys in asked]
@@ -354,7 +355,7 @@ def _lock_unordered(
     if locks:
         for table in tables_of(mapper):
             unit.book.touch(unit.home.tables.rank(table))
-        place = places.caller()
+        place = unit.called_at()
         keys = [tuple(inspect(each).identity) for each in rows]
         for resource in resources_of(tx, mapper, keys):
             unit.book.record(resource, how.strength, place)
