@@ -15,6 +15,8 @@ from .proxy import Proxy
 
 __all__ = ["hygiene", "postgres", "postgres16", "probe", "proxy"]
 
+#: The server's major version, for a run on another one.
+VERSION = int(os.environ.get("UNITOFWORK_POSTGRES", "18"))
 SETTINGS: dict[str, str | int] = {
     "deadlock_timeout": "200ms",
     "max_connections": 100,
@@ -26,7 +28,7 @@ SETTINGS: dict[str, str | int] = {
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """PostgreSQL 18, or as `UNITOFWORK_POSTGRES` says; one for the whole run."""
-    with EmbeddedPostgres(int(os.environ.get("UNITOFWORK_POSTGRES", "18")), SETTINGS) as server:
+    with EmbeddedPostgres(VERSION, SETTINGS) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.support.fixtures import VERSION
 
 from unitofwork.core import attempts
 from unitofwork.policies.retrying import RetryBudget
@@ -26,6 +27,6 @@ def stress_server() -> Iterator[EmbeddedPostgres]:
         "max_connections": 50,
         "log_lock_waits": "on",
     }
-    with EmbeddedPostgres(18, settings) as server:
+    with EmbeddedPostgres(VERSION, settings) as server:
         create_tables(server.url("psycopg"))
         yield server
