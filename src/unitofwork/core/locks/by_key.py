@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Delete, Result, Update, select
@@ -33,6 +34,19 @@ if TYPE_CHECKING:
     from ..transaction import CoreTransaction
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a statement writes in one table."""
+
+    target: Target
+    is_delete: bool
+    sets: Sequence[Parameters]
+    #: The row that each set is for.
+    rows: list[Resource]
+    #: With the value of each, where it is not in the sets.
+    columns: Mapping[Column[Any], Any]
+
+
 def execute_by_key(
     tx: CoreTransaction, state: ORMExecuteState, statement: Update | Delete, target: Target
 ) -> Result[Any] | None:
@@ -44,7 +58,7 @@ def execute_by_key(
         tables = tables_of(target.mapper)
         parts = [Target(table, table, target.entity, target.mapper) for table in tables]
     found, claims = Found(), Claims(tx)
-    written: list[list[Resource]] = []
+    written: list[_Written] = []
     order: list[Resource] = []
     for part in parts:
         rows = _rows(part, statement, sets, tx, is_mapped)
@@ -52,22 +66,23 @@ def execute_by_key(
         if rows is None or columns is None:
             return None
         order = order or rows
-        if columns or isinstance(statement, Delete):
-            if not _want(tx, part, statement, sets, rows, columns, found):
+        is_delete = isinstance(statement, Delete)
+        if columns or is_delete:
+            written.append(_Written(part, is_delete, sets, rows, columns))
+            if not _want(tx, written[-1], found):
                 return None
-            _claim(tx, part, statement, sets, rows, columns, claims)
-            written.append(rows)
+            _claim(tx, written[-1], claims)
     claims.lock(found)
     state.parameters = [sets[place] for place in sorted(range(len(sets)), key=order.__getitem__)]
     # Sorted, they wait in order by themselves; what is not there is an error of a plain update.
     met = {part.table for part in parts}
     is_plain = is_mapped and len(written) == 1 and statement.whereclause is None
-    if is_plain and len(found.wants) == len(set(written[0])) and waits_alone(tx.unit, found):
+    if is_plain and len(found.wants) == len(set(written[0].rows)) and waits_alone(tx.unit, found):
         result = run(tx, state, statement, met)
         record(tx.unit, found.wants)
     else:
         result = run(tx, state, statement, met | lock_found(tx, found))
-    for resource in (*(row for rows in written for row in rows), *found.writes):
+    for resource in (*(row for one in written for row in one.rows), *found.writes):
         tx.unit.book.record_written(resource)
     return result
 
@@ -114,21 +129,14 @@ def _changed(
     return {c: value for c, value in columns.items() if c.table is target.table and c not in own}
 
 
-def _want(
-    tx: CoreTransaction,
-    target: Target,
-    statement: Update | Delete,
-    sets: Iterable[Parameters],
-    rows: list[Resource],
-    columns: Mapping[Column[Any], Any],
-    found: Found,
-) -> bool:
+def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
     """Add the rows of one table, and what hangs on them. False: it can't be told."""
+    target, rows, columns = written.target, written.rows, written.columns
     table, tables = target.table, tx.unit.home.tables
-    effect = Effect.DELETED if isinstance(statement, Delete) else Effect.CHANGED
+    effect = Effect.DELETED if written.is_delete else Effect.CHANGED
     lookup = lookup_of(table, effect, columns)
     links = [link for link in links_from(table) if not columns.keys().isdisjoint(link.columns)]
-    for one, resource in zip(sets, rows, strict=True):
+    for one, resource in zip(written.sets, rows, strict=True):
         found.want(resource, lookup.strength)
         for link in links:
             given = _given(target, columns, one)
@@ -143,18 +151,11 @@ def _want(
     return True
 
 
-def _claim(
-    tx: CoreTransaction,
-    target: Target,
-    statement: Update | Delete,
-    sets: Iterable[Parameters],
-    rows: list[Resource],
-    columns: Mapping[Column[Any], Any],
-    claims: Claims,
-) -> None:
+def _claim(tx: CoreTransaction, written: _Written, claims: Claims) -> None:
     """Name the unique values that the rows of one table give up and take."""
-    table, is_update = target.table, isinstance(statement, Update)
-    unique = claims.concern(table, columns if is_update else None)
+    target, rows, columns = written.target, written.rows, written.columns
+    table = target.table
+    unique = claims.concern(table, None if written.is_delete else columns)
     if not unique:
         return
     own = key_columns(table)
@@ -164,11 +165,11 @@ def _claim(
     with locking(tx.unit):
         found = connection_of(tx).execute(query, rows_parameters(0, Step(table, _ANY), keys)).all()
     before = {row[: len(own)]: dict(zip(selected, row, strict=True)) for row in map(tuple, found)}
-    for one, resource in zip(sets, rows, strict=True):
+    for one, resource in zip(written.sets, rows, strict=True):
         is_now = before.get(resource.key)
         if is_now is not None:
             claims.give_up(table, unique, is_now)
-            if is_update:
+            if not written.is_delete:
                 claims.take(table, unique, is_now | _given(target, columns, one))
 
 
