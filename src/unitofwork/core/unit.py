@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -22,7 +22,7 @@ from ..errors import (
     TransactionStateError,
     UnitTimeoutError,
 )
-from ..policies.locks.book import Book, Mark, Strength, Wants
+from ..policies.locks.book import NOTHING, Book, Mark, Strength, Wants
 from ..policies.locks.order import Resource
 from ..policies.statements import Effect
 from ..settings import UnitSettings
@@ -91,7 +91,7 @@ class Unit:
         #: By which the server knows the transaction, if the unit has learnt it before COMMIT.
         self.transaction_id: str | None = None
         #: What it is asking for at the moment.
-        self.asking: Iterable[Resource] = ()
+        self.asking = NOTHING
         #: What a lock call failed with whose caller had said how long it may wait.
         self.refusal: BaseException | None = None
         #: The error that made the unit the victim of a deadlock, until the other side is known.

@@ -199,10 +199,14 @@ async def lock_in_savepoint(tx: Any) -> None:
         await lock_row(tx)
 
 
-@pytest.mark.parametrize("second", [lock_row, change_row, lock_in_savepoint])
+async def lock_key_of_row(tx: Any) -> None:
+    await result(tx.lock(Room, 2, strength="update"))
+
+
+@pytest.mark.parametrize("second", [lock_row, change_row, lock_in_savepoint, lock_key_of_row])
 async def test_a_deadlock_tells_both_sides(face: PoolFace, second: Any) -> None:
     """A writer outside of units: what the server said, what the unit held and asked for, who the
-    other is."""
+    other is; and, where the strengths are such, that it may be the server's own."""
     assert face.probe is not None
     with psycopg.connect(face.probe.dsn, application_name="billing") as outside:
         number = outside.info.backend_pid
@@ -227,6 +231,7 @@ async def test_a_deadlock_tells_both_sides(face: PoolFace, second: Any) -> None:
     assert "waited for a lock in: write_room" in note
     assert "write_room 1: NO_KEY_UPDATE, locked at " in note
     assert "wanted further:\n    write_room 2\n" in note
+    assert ("'One row'" in note) is (second is lock_key_of_row)
     assert "/tests/" in note.replace(os.sep, "/")
 
 

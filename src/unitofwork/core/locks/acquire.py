@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, exc
 from sqlalchemy.orm import Session
 
 from ...errors import ConfigurationError, LateLockError
-from ...policies.locks.book import HIGHEST, Plan, Strength, Wants, stronger
+from ...policies.locks.book import HIGHEST, NOTHING, Plan, Strength, Wants, stronger
 from ...policies.locks.order import NAMES, Resource
 from ...sql.row_locks import (
     GUARD,
@@ -209,7 +209,7 @@ def take_and_load(
     step = step_for(table, strength, len(resources))
     parameters = limits(unit, during).parameters()
     parameters |= rows_parameters(0, step, [each.key for each in resources])
-    with locking(unit, resources, is_answer=is_answer):
+    with locking(unit, dict.fromkeys(resources, strength), is_answer=is_answer):
         rows = send(step, parameters["during"] is not None, parameters)
     unit.book.touch(resources[0].rank)
     place = unit.called_at()
@@ -287,9 +287,7 @@ class locking:
     is the answer.
     """
 
-    def __init__(
-        self, unit: Unit, asked: Iterable[Resource] = (), *, is_answer: bool = False
-    ) -> None:
+    def __init__(self, unit: Unit, asked: Wants = NOTHING, *, is_answer: bool = False) -> None:
         self._unit = unit
         self._asked = asked
         self._is_answer = is_answer
@@ -300,7 +298,7 @@ class locking:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._unit.is_locking = False
-        self._unit.asking = ()
+        self._unit.asking = NOTHING
         if self._is_answer and error is not None:
             self._unit.refusal = error
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import ExecutionContext
 
 from ...errors import UnorderedWriteError
-from ...policies.locks.book import HIGHEST
+from ...policies.locks.book import HIGHEST, Strength
 from ...policies.statements import Effect, effect_of
 from ...sql.waits import place_of_wait, telling_of
 from .. import places
@@ -141,5 +141,14 @@ def _both_sides(unit: Unit, error: BaseException, statement: str | None) -> str:
         f"  It wanted further:{wanted or ' nothing that is known'}\n"
         f"  It had sent: {sent}\n"
         "  The other side waits for one of these, or is a writer outside of units; the server's "
-        "log has the statements of both."
+        f"log has the statements of both.{_about_one_row(unit)}"
+    )
+
+
+def _about_one_row(unit: Unit) -> str:
+    if not {Strength.KEY_SHARE, Strength.UPDATE} & {*unit.asking.values()}:
+        return ""
+    return (
+        "\n  UPDATE and KEY SHARE of one row can deadlock by PostgreSQL's own doing, whoever holds "
+        "what: docs/locks.md, 'One row'."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ...types import Place
@@ -24,6 +25,7 @@ class Strength(enum.IntEnum):
 
 
 Wants = Mapping[Resource, Strength]
+NOTHING: Wants = MappingProxyType({})
 
 
 class Position(NamedTuple):
