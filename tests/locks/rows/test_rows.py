@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, exc, select, text
+from sqlalchemy import Connection, exc, select, text, update
 from tests.contract.face import Face, both, result
 
 from unitofwork import ConfigurationError, RowNotFoundError, UnsavedWorkError
@@ -402,3 +402,38 @@ async def test_a_plain_read_locks_nothing(face: Face, holder: Connection) -> Non
         await result(tx.get(Account, 1))
         assert not tx.unit.book
         assert not is_locked(holder, "lock_account", "id = 1", "UPDATE")
+
+
+@pytest.mark.parametrize("how", ["flush", "update", "update by key", "lock", "lock both"])
+async def test_a_row_that_is_made_anew_meanwhile(face: Face, holder: Connection, how: str) -> None:
+    """What has waited for the old row does not see the new one, and the write that follows does."""
+    await accounts(face)
+    statements = {
+        "update": (update(Account).where(Account.id == 1).values(balance=7), None),
+        "update by key": (update(Account), [{"id": 1, "balance": 7}]),
+    }
+
+    async def write() -> list[Any]:
+        async with both(face.uow()) as tx:
+            account = await result(tx.get(Account, 1))
+            await result(tx.lock(Account, 0))
+            if how in statements:
+                await result(tx.execute(*statements[how]))
+            elif how == "flush":
+                account.balance = 7
+                await result(tx.flush())
+            else:
+                classes = {Account: [0, 1]} if how == "lock" else {Entry: [], Account: [0, 1]}
+                account = (await result(tx.lock_across(classes)))[Account][1]
+                assert account.owner == "anew"
+                account.balance = 7
+                await result(tx.flush())
+            return sorted(resource.key for resource in tx.unit.book.held)
+
+    holder.execute(text("DELETE FROM lock_account WHERE id = 1"))
+    holder.execute(text("INSERT INTO lock_account VALUES (1, 'anew', 0)"))
+    child = face.start(write)
+    await wait_for_waiter(face)
+    holder.commit()
+    assert await face.join(child) == [(0,), (1,)]
+    assert face.aside("SELECT owner, balance FROM lock_account WHERE id = 1") == [("anew", 7)]

@@ -75,6 +75,17 @@ def acquire(
     take(unit, connection, everything, wait, during, is_answer=wait is Wait.NOWAIT)
 
 
+def acquire_known(tx: CoreTransaction, wants: Wants) -> None:
+    """`acquire` for rows that were there just now: those that are not are asked for once more.
+
+    Who waits for a row that is deleted and inserted again by one transaction does not see the new
+    one; the write that follows would, and would lock it unknown to the book (LOCKS class 23).
+    """
+    acquire(tx, wants)
+    covers = tx.unit.book.covers
+    acquire(tx, {row: how for row, how in wants.items() if not covers(row, how)})
+
+
 def guard(tx: CoreTransaction, wait: Wait, strengths: Iterable[Strength]) -> float | None:
     """How long a request that asks not to wait may do so all the same.
 

@@ -8,7 +8,7 @@ from sqlalchemy import Row, Select
 
 from ...policies.locks.book import stronger
 from ..reads import Difference, compare, stale_read
-from .acquire import acquire, connection_of, locking
+from .acquire import acquire_known, connection_of, locking
 from .again import locks_first
 from .comparing import lock_and_compare
 from .covered import rows_covered
@@ -66,7 +66,7 @@ def lock_before(tx: CoreTransaction) -> None:
 
 def lock_footprint(tx: CoreTransaction, found: Footprint) -> None:
     """Take all of its locks; what only a query can find after the rest."""
-    acquire(tx, {**found.names, **found.wants})
+    acquire_known(tx, {**found.names, **found.wants})
     # The book has those that the database returned; the others are not held.
     found.wants = {}
 
@@ -75,7 +75,7 @@ def lock_footprint(tx: CoreTransaction, found: Footprint) -> None:
             return list(connection_of(tx).execute(statement))
 
     for level in closure(tx, found, ask):
-        acquire(tx, level.wants)
+        acquire_known(tx, level.wants)
         found.writes += level.writes
 
 

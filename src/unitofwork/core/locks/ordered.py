@@ -11,7 +11,7 @@ from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import Wants
 from ...policies.locks.order import Resource
-from .acquire import acquire, connection_of, limit_waits, locking
+from .acquire import acquire_known, connection_of, limit_waits, locking
 from .footprint import closure
 from .lookups import Effect, Found, Lookup
 from .raw import ORDERED
@@ -61,7 +61,7 @@ def lock_found(tx: CoreTransaction, found: Found) -> set[Table]:
 
     Those of which no row was found too: the server locks them as such.
     """
-    acquire(tx, found.wants)
+    acquire_known(tx, found.wants)
     tables = {lookup.table for lookup in found.lookups}
 
     def ask(statement: Any) -> list[Row[Any]]:
@@ -69,7 +69,7 @@ def lock_found(tx: CoreTransaction, found: Found) -> set[Table]:
             return list(connection_of(tx).execute(statement))
 
     for level in closure(tx, cast(Any, found), ask):
-        acquire(tx, level.wants)
+        acquire_known(tx, level.wants)
         found.writes += level.writes
         tables.update(lookup.table for lookup in level.lookups)
     return tables

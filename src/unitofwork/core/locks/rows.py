@@ -47,6 +47,8 @@ from .tables import tables_of
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
 
+#: The classes, and the keys of each.
+Asked = Sequence[tuple[type[Any], Mapper[Any], list[Key]]]
 #: Keys in one query where they can't be sent as an array.
 _CHUNK = 500
 
@@ -73,6 +75,25 @@ def lock_rows(
     for (_, mapper, keys), (_, _, spelt) in zip(asked, given, strict=True):
         if keys is not spelt:
             refuse_to_overwrite(tx, mapper, keys)
+    found = _take(tx, asked, how)
+    missing = _missing(asked, found)
+    if missing and how.wait is Wait.BLOCK and tx.unit.home.rules.locks_rows:
+        # One transaction may have deleted and inserted them again: who has waited for the old row
+        # does not see the new one.
+        for entity, objects in _take(tx, missing, how).items():
+            found[entity] |= objects
+        missing = _missing(missing, found)
+    note_read(tx, (instance for objects in found.values() for instance in objects.values()))
+    if missing and how.wait is not Wait.SKIP:
+        raise _not_found(tx, missing)
+    return {
+        entity: [found[entity][key] for key in keys if key in found[entity]]
+        for entity, _, keys in asked
+    }
+
+
+def _take(tx: CoreTransaction, asked: Asked, how: How) -> dict[type[Any], dict[Key, Any]]:
+    """Lock and load what is there; the objects by class and key."""
     wants = {
         resource: how.strength
         for _, mapper, keys in asked
@@ -82,21 +103,13 @@ def lock_rows(
     if at_once is Wait.NOWAIT and how.wait is Wait.BLOCK:
         late = dataclasses.replace(how, wait=at_once)
         load_late = functools.partial(_lock_and_load, tx, asked[0][1], wants, late)
-        found = {asked[0][0]: with_late(tx.unit, wants, load_late)}
-    elif at_once is not None:
-        found = {asked[0][0]: _lock_and_load(tx, asked[0][1], wants, how)}
-    else:
-        acquire(tx, wants, wait=how.wait, timeout=how.timeout)
-        found = {
-            entity: load(tx, entity, mapper, _locked(tx, mapper, keys, how))
-            for entity, mapper, keys in asked
-        }
-    note_read(tx, (instance for objects in found.values() for instance in objects.values()))
-    if how.wait is not Wait.SKIP:
-        _refuse_missing(tx, asked, found)
+        return {asked[0][0]: with_late(tx.unit, wants, load_late)}
+    if at_once is not None:
+        return {asked[0][0]: _lock_and_load(tx, asked[0][1], wants, how)}
+    acquire(tx, wants, wait=how.wait, timeout=how.timeout)
     return {
-        entity: [found[entity][key] for key in keys if key in found[entity]]
-        for entity, _, keys in asked
+        entity: load(tx, entity, mapper, _locked(tx, mapper, keys, how))
+        for entity, mapper, keys in asked
     }
 
 
@@ -314,26 +327,27 @@ def _locked(tx: CoreTransaction, mapper: Mapper[Any], keys: Sequence[Key], how: 
     ]
 
 
-def _refuse_missing(
-    tx: CoreTransaction,
-    asked: Sequence[tuple[type[Any], Mapper[Any], Sequence[Key]]],
-    found: Mapping[type[Any], Mapping[Key, Any]],
-) -> None:
-    missing = [
-        (entity.__name__, key if len(key) > 1 else key[0])
-        for entity, _, keys in asked
-        for key in keys
-        if key not in found[entity]
+def _missing(asked: Asked, found: Mapping[type[Any], Mapping[Key, Any]]) -> Asked:
+    """What has not been found of what was asked for."""
+    gone = [
+        (entity, mapper, [key for key in keys if key not in found[entity]])
+        for entity, mapper, keys in asked
     ]
-    if missing:
-        listed = "".join(f"\n  - {name} {key!r}" for name, key in missing[:20])
-        raise RowNotFoundError(
-            f"Unit {tx.unit.name!r} asked at {places.caller()} to lock rows that do not exist:"
-            f"{listed}",
-            "create them first, or look for them with a select and lock what it finds "
-            "(tx.lock_where).",
-            missing=tuple(missing),
-        )
+    return [each for each in gone if each[2]]
+
+
+def _not_found(tx: CoreTransaction, missing: Asked) -> RowNotFoundError:
+    listed = [
+        (entity.__name__, key if len(key) > 1 else key[0])
+        for entity, _, keys in missing
+        for key in keys
+    ]
+    lines = "".join(f"\n  - {name} {key!r}" for name, key in listed[:20])
+    return RowNotFoundError(
+        f"Unit {tx.unit.name!r} asked at {places.caller()} to lock rows that do not exist:{lines}",
+        "create them first, or look for them with a select and lock what it finds (tx.lock_where).",
+        missing=tuple(listed),
+    )
 
 
 def _lock_unordered(
