@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack
 
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.util import greenlet_spawn
 
 from ..core import admission, current
 from ..core.cancellation import run_to_end
@@ -81,7 +82,7 @@ class AsyncTransaction(UnitView, AsyncSession):
         limits = EndLimits(self.unit, rolls_back=not commit)
         session = self.sync_session
         try:
-            await limits.keep(self.run_sync(lambda _: release(session, commit, relock, place)))
+            await limits.keep(greenlet_spawn(release, session, commit, relock, place))
         except CommitUnknownError as unknown:
             if not is_in_doubt(self.unit):
                 raise
@@ -100,7 +101,7 @@ class AsyncTransaction(UnitView, AsyncSession):
         check_recheck(recheck)
         check_released(self.unit)
         await admit(self.unit)
-        await self.run_sync(lambda _: resume(self.sync_session, recheck))
+        await greenlet_spawn(resume, self.sync_session, recheck)
 
     async def outside(
         self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -128,7 +129,7 @@ class AsyncTransaction(UnitView, AsyncSession):
 
         With `skip_locked` a row that another transaction holds is a `RowNotFoundError`.
         """
-        return await self.run_sync(lambda _: self.sync_session.lock(entity, key, **how))
+        return await greenlet_spawn(self.sync_session.lock, entity, key, **how)
 
     async def lock_many(
         self, entity: type[T], keys: Iterable[Any], **how: Unpack[LockOptions]
@@ -142,13 +143,13 @@ class AsyncTransaction(UnitView, AsyncSession):
         out what others hold. Raises `RowNotFoundError`, `LateLockError` (the rows come before
         some that are held, and are not free), `UnsavedWorkError` (a row has changes not flushed).
         """
-        return await self.run_sync(lambda _: self.sync_session.lock_many(entity, keys, **how))
+        return await greenlet_spawn(self.sync_session.lock_many, entity, keys, **how)
 
     async def lock_across(
         self, wanted: Mapping[type[Any], Iterable[Any]], **how: Unpack[LockOptions]
     ) -> dict[type[Any], list[Any]]:
         """`lock_many` for rows of several classes at once: `{Account: [1, 2], Order: [9]}`."""
-        return await self.run_sync(lambda _: self.sync_session.lock_across(wanted, **how))
+        return await greenlet_spawn(self.sync_session.lock_across, wanted, **how)
 
     async def lock_where(self, statement: Select[tuple[T]], **how: Unpack[LockOptions]) -> list[T]:
         """Load and lock the rows that a select of one class finds; options as for `lock_many`.
@@ -156,7 +157,7 @@ class AsyncTransaction(UnitView, AsyncSession):
         They still match when they are locked. `skip_locked=True` makes a queue:
         `select(Job).where(...).order_by(Job.id).limit(10)` gives each worker other jobs.
         """
-        return await self.run_sync(lambda _: self.sync_session.lock_where(statement, **how))
+        return await greenlet_spawn(self.sync_session.lock_where, statement, **how)
 
     async def lock_name(  # the time limit is the server's
         self,
@@ -168,7 +169,7 @@ class AsyncTransaction(UnitView, AsyncSession):
         It orders what has no row yet: numbers to be given out, unique values to be inserted.
         Names come before all rows in the order, so take them first. Raises `LateLockError`.
         """
-        await self.run_sync(lambda _: self.sync_session.lock_name(*parts, timeout=timeout))
+        await greenlet_spawn(self.sync_session.lock_name, *parts, timeout=timeout)
 
 
 class AsyncReleased:
@@ -201,7 +202,7 @@ class AsyncSavepoint:
         self._savepoint = Savepoint(tx.sync_session)
 
     async def __aenter__(self) -> None:
-        await self._tx.run_sync(lambda _: self._savepoint.enter())
+        await greenlet_spawn(self._savepoint.enter)
 
     async def __aexit__(
         self,
@@ -209,7 +210,7 @@ class AsyncSavepoint:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        leaving = self._tx.run_sync(lambda _: self._savepoint.leave(error))
+        leaving = greenlet_spawn(self._savepoint.leave, error)
         await (leaving if error is None else run_to_end(leaving))
 
 

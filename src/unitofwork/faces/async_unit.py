@@ -8,6 +8,7 @@ import logging
 from types import TracebackType
 
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from ..core import current
 from ..core.block import Block
@@ -143,7 +144,7 @@ class AsyncUnit(Block):
         unit: Unit = self.unit
         limits = EndLimits(unit, rolls_back=error is not None or unit.must_roll_back())
         try:
-            await limits.keep(self._tx.run_sync(lambda _: finish(self._tx.sync_session, error)))
+            await limits.keep(greenlet_spawn(finish, self._tx.sync_session, error))
         except CommitUnknownError as unknown:
             if not is_in_doubt(unit):
                 raise

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.orm.attributes import instance_state
-
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from .intent import State, has_plain_changes
@@ -22,8 +20,7 @@ def rows_covered(tx: CoreTransaction) -> list[Resource] | None:
     if tx.new or tx.deleted or not unit.book or unit.home.also_written:
         return None
     rows: list[Resource] = []
-    for one in tx.dirty:
-        state = instance_state(one)
+    for state in tx._dirty_states:
         shape, changed = shape_of(state.mapper), changed_attributes(state)
         if not has_plain_changes(state) or not changed <= shape.unlinked:
             return None

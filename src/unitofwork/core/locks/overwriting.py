@@ -26,6 +26,8 @@ def refuse_to_overwrite(
 
     `keys` None: of any row of the class. `options`: the query's own, which may load more.
     """
+    if not tx.identity_map.check_modified():
+        return
     changed = [inspect(one) for one in tx.dirty if tx.is_modified(one)]
     if not changed:
         return

@@ -22,8 +22,14 @@ class Unknown(enum.Enum):
     UNLOADED = enum.auto()
 
 
+#: Of these nearly all values are.
+_PLAIN = {int, str, float, bool, bytes, type(None)}
+
+
 def is_expression(value: Any) -> bool:
     """Whether the database will compute the value."""
+    if type(value) in _PLAIN:
+        return False
     return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
 
 
