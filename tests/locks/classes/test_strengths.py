@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from tests.locks.steering import Body, Party, Stage
 
 from .model import Child, Parent, Row
@@ -83,6 +83,39 @@ async def test_07_nobody_queues_behind_who_waits_for_him(stage: Stage) -> None:
     ended.check_well()
     assert ended.attempts == [1, 1, 1]
     assert stage.probe.execute("SELECT v FROM class_row WHERE id = 1") == [(3,)]
+
+
+@pytest.mark.parametrize("how", ["flush", "update"])
+async def test_07_a_key_that_was_set_to_what_it_is(stage: Stage, how: str) -> None:
+    """Of a copy that is out of date nothing tells whether an UPDATE has locked the key, too.
+
+    The server takes it only for a new value: a later change of the key is an upgrade then.
+    """
+
+    def renames(tx: Any, party: Party) -> None:
+        parent = tx.get_one(Parent, 1)
+        if party.attempts == 1:
+            stage.probe.execute("UPDATE class_parent SET slug = 'x' WHERE id = 1")
+        if how == "flush":
+            parent.slug = "x"
+            tx.flush()
+        else:
+            tx.execute(update(Parent).where(Parent.id == 1).values(slug="x"))
+        party.meet()
+        party.meet()
+        parent.slug = "y"
+        tx.flush()
+
+    def key_then_rest(tx: Any, party: Party) -> None:
+        party.meet()
+        tx.lock(Parent, 1, strength="key_share")
+        party.meet()
+        tx.lock(Parent, 1).v += 1
+
+    ended = await stage.units(renames, key_then_rest)
+    ended.check_well()
+    assert max(ended.attempts) <= 3
+    assert stage.probe.execute("SELECT slug FROM class_parent WHERE id = 1") == [("y",)]
 
 
 async def test_25_a_nowait_that_waits(stage: Stage) -> None:

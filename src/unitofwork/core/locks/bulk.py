@@ -92,7 +92,7 @@ class _Change:
         if whole and len(found.wants) == 1 and waits_alone(self._tx.unit, found):
             result = self._run(self._statement)
             if getattr(result, "rowcount", -1) == 1:
-                record(self._tx.unit, found.wants)
+                record(self._tx.unit, found.wants, self._statement)
             else:
                 # Where WHERE did not hold any more, the server may have locked the row to see it.
                 acquire(self._tx, found.wants)

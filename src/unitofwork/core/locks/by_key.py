@@ -79,7 +79,7 @@ def execute_by_key(
     is_plain = is_mapped and len(written) == 1 and statement.whereclause is None
     if is_plain and len(found.wants) == len(set(written[0].rows)) and waits_alone(tx.unit, found):
         result = run(tx, state, statement, met)
-        record(tx.unit, found.wants)
+        record(tx.unit, found.wants, statement)
     else:
         result = run(tx, state, statement, met | lock_found(tx, found))
     for resource in (*(row for one in written for row in one.rows), *found.writes):

@@ -92,7 +92,7 @@ def note_after(tx: CoreTransaction) -> None:
         if resource in found.deletes:  # which SQLAlchemy does not insist on having found
             book.pass_by(resource, strength)
         else:
-            book.record(resource, strength, place)
+            book.record(resource, strength, place, is_sure=False)
     for resource in found.writes:
         book.record_written(resource)
     for resource in (*found.inserts, *rows_of(tx, flushed)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Column, Result, Table
+from sqlalchemy import Column, Delete, Result, Table
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import ORMExecuteState
 
@@ -75,11 +75,12 @@ def lock_found(tx: CoreTransaction, found: Found) -> set[Table]:
     return tables
 
 
-def record(unit: Unit, wants: Wants) -> None:
+def record(unit: Unit, wants: Wants, statement: Any) -> None:
     """Book what a statement has locked by itself."""
+    is_sure = isinstance(statement, Delete)
     place = unit.called_at()
     for resource, strength in wants.items():
-        unit.book.record(resource, strength, place)
+        unit.book.record(resource, strength, place, is_sure=is_sure)
 
 
 def run(

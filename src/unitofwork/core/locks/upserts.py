@@ -78,7 +78,7 @@ def execute_insert(
     if in_another_order and getattr(result, "rowcount", -1) != len(own):
         holds_unknown(tx.unit)  # what was inserted, or had come meanwhile
     # ON CONFLICT DO UPDATE locks what it does not change too; what was not there is one's own.
-    record(tx.unit, found.wants if conflict is None else own)
+    record(tx.unit, found.wants if conflict is None else own, ordered.statement)
     book = tx.unit.book
     for resource in inserts if conflict is None else ():
         book.record_inserted(resource)

@@ -85,6 +85,8 @@ class Book:
         #: Rows that it has written to, whose foreign keys are checked anew at the next write.
         self.written: set[Resource] = set()
         self.floor = floor
+        #: Held at UPDATE, but perhaps at NO KEY UPDATE only: see `record`.
+        self._unsure: set[Resource] = set()
         self._top: Position | None = None
         #: Where the transaction may hold something. Before all rows of a table: the shared lock of
         #: a locker or writer, which whoever keeps all others out of the table waits for.
@@ -107,7 +109,9 @@ class Book:
         if resource in self.inserted:
             return True
         held = self.held.get(resource)
-        return held is not None and held.strength >= strength
+        if held is None or held.strength < strength:
+            return False
+        return strength < Strength.UPDATE or resource not in self._unsure
 
     def plan(self, wants: Wants) -> Plan:
         """Sort what is not held yet into what may be waited for and what may not."""
@@ -120,9 +124,26 @@ class Book:
             (plan.in_order if above else plan.late)[resource] = strength
         return plan
 
-    def record(self, resource: Resource, strength: Strength, place: Place | None = None) -> None:
-        """Note a lock that the database has granted."""
+    def record(
+        self,
+        resource: Resource,
+        strength: Strength,
+        place: Place | None = None,
+        *,
+        is_sure: bool = True,
+    ) -> None:
+        """Note a lock that the database has granted.
+
+        `is_sure`: False for one that a write has taken by itself. PostgreSQL locks a row for an
+        UPDATE of key columns as for one of others where no value is a new one, which a copy that is
+        out of date does not tell.
+        """
         held = self.held.get(resource)
+        if strength is Strength.UPDATE:
+            if is_sure:
+                self._unsure.discard(resource)
+            elif held is None or held.strength < strength:
+                self._unsure.add(resource)
         if held is not None and held.strength >= strength:
             return
         self._undo.append((resource, held))
