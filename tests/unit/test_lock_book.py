@@ -285,3 +285,21 @@ def test_a_table_that_was_touched_counts_without_a_row() -> None:
     assert list(book.plan({ROWS[2]: U, ROWS[3]: U}).late) == [ROWS[2]]
     book.back_to(mark)
     assert not book.plan({ROWS[2]: U}).late
+
+
+def test_a_write_of_a_key_is_not_sure_to_have_locked_it() -> None:
+    """A lock query makes sure of it, and ROLLBACK TO SAVEPOINT takes that back."""
+    book = Book()
+    book.record(ROWS[0], U, is_sure=False)
+    assert book.held[ROWS[0]].strength is U  # as far as others may have to wait for it
+    assert book.covers(ROWS[0], NKU)
+    assert not book.covers(ROWS[0], U)
+    assert book.plan({ROWS[0]: U}).late == {ROWS[0]: U}
+    mark = book.mark()
+    book.record(ROWS[0], U)
+    assert book.covers(ROWS[0], U)
+    book.record(ROWS[0], U, is_sure=False)
+    assert book.covers(ROWS[0], U)
+    book.back_to(mark)
+    assert book.covers(ROWS[0], NKU)
+    assert not book.covers(ROWS[0], U)

@@ -156,6 +156,7 @@ class CoreTransaction(UnitView, Session):
         if rows:
             self.execute(update(mapper), rows)
 
+    @_in_turn
     def bulk_insert_mappings(
         self,
         mapper: Mapper[Any] | type[Any],
@@ -166,8 +167,7 @@ class CoreTransaction(UnitView, Session):
         """As in `Session`; the rows are sorted, and their parents locked in order."""
         rows = list(mappings)
         if return_defaults:  # they are filled into the mappings, which a statement does not do
-            with self.unit.in_use():
-                super().bulk_insert_mappings(mapper, rows, return_defaults, render_nulls)
+            super().bulk_insert_mappings(mapper, rows, return_defaults, render_nulls)
         elif rows:
             self.execute(insert(mapper).execution_options(render_nulls=render_nulls), rows)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -201,15 +200,6 @@ class Unit:
             raise self._concurrent_use()
         self._user = me
         self._depth = 1
-
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """`begin_use` and `end_use` around a block."""
-        self.begin_use()
-        try:
-            yield
-        finally:
-            self.end_use()
 
     def end_use(self) -> None:
         """Undo one `begin_use` or `take_turn`."""

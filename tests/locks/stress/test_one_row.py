@@ -30,11 +30,10 @@ async def test_one_lock_on_one_row_is_enough(stress_server: EmbeddedPostgres) ->
     """
     with ServerProbe(stress_server.url(None)) as probe:
         probe.execute(RESET)
-    (row,) = "1"
     statements = (
-        f"SELECT 1 FROM stress_owner WHERE id = {row} FOR KEY SHARE",
-        f"SELECT 1 FROM stress_owner WHERE id = {row} FOR UPDATE",
-        f"UPDATE stress_owner SET v = v + 1 WHERE id = {row}",
+        "SELECT 1 FROM stress_owner WHERE id = 1 FOR KEY SHARE",
+        "SELECT 1 FROM stress_owner WHERE id = 1 FOR UPDATE",
+        "UPDATE stress_owner SET v = v + 1 WHERE id = 1",
     )
     until = time.monotonic() + SECONDS
     told: list[str] = []

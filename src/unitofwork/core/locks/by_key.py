@@ -60,13 +60,13 @@ def execute_by_key(
     found, claims = Found(), Claims(tx)
     written: list[_Written] = []
     order: list[Resource] = []
+    is_delete = isinstance(statement, Delete)
     for part in parts:
         rows = _rows(part, statement, sets, tx, is_mapped)
         columns = _changed(part, statement, sets, is_mapped)
         if rows is None or columns is None:
             return None
         order = order or rows
-        is_delete = isinstance(statement, Delete)
         if columns or is_delete:
             written.append(_Written(part, is_delete, sets, rows, columns))
             if not _want(tx, written[-1], found):

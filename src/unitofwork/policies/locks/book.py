@@ -50,6 +50,12 @@ class Held(NamedTuple):
     strength: Strength
     #: The user's line that took it.
     place: Place | None
+    #: False for UPDATE that may be NO KEY UPDATE only: see `Book.record`.
+    is_sure: bool = True
+
+    def covers(self, strength: Strength) -> bool:
+        """Whether nothing is left to be locked."""
+        return self.strength >= strength and (self.is_sure or strength < Strength.UPDATE)
 
 
 class Mark(NamedTuple):
@@ -85,8 +91,6 @@ class Book:
         #: Rows that it has written to, whose foreign keys are checked anew at the next write.
         self.written: set[Resource] = set()
         self.floor = floor
-        #: Held at UPDATE, but perhaps at NO KEY UPDATE only: see `record`.
-        self._unsure: set[Resource] = set()
         self._top: Position | None = None
         #: Where the transaction may hold something. Before all rows of a table: the shared lock of
         #: a locker or writer, which whoever keeps all others out of the table waits for.
@@ -109,9 +113,7 @@ class Book:
         if resource in self.inserted:
             return True
         held = self.held.get(resource)
-        if held is None or held.strength < strength:
-            return False
-        return strength < Strength.UPDATE or resource not in self._unsure
+        return held is not None and held.covers(strength)
 
     def plan(self, wants: Wants) -> Plan:
         """Sort what is not held yet into what may be waited for and what may not."""
@@ -139,15 +141,11 @@ class Book:
         out of date does not tell.
         """
         held = self.held.get(resource)
-        if strength is Strength.UPDATE:
-            if is_sure:
-                self._unsure.discard(resource)
-            elif held is None or held.strength < strength:
-                self._unsure.add(resource)
-        if held is not None and held.strength >= strength:
+        known = strength if is_sure else min(strength, Strength.NO_KEY_UPDATE)
+        if held is not None and held.strength >= strength and held.covers(known):
             return
         self._undo.append((resource, held))
-        self.held[resource] = Held(strength, held.place if held else place)
+        self.held[resource] = Held(strength, held.place if held else place, known == strength)
         position = _highest(resource, strength)
         if self._top is None or position > self._top:
             self._top = position
