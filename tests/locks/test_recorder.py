@@ -9,7 +9,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, ForeignKey, create_engine, delete, event, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ForeignKey,
+    Index,
+    create_engine,
+    delete,
+    event,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from tests.pool.pool_face import line
@@ -44,13 +54,25 @@ class Child(Base):
     a_id: Mapped[int | None] = mapped_column(ForeignKey("recorder_a.id"))
 
 
+class Partial(Base):
+    """Unique as far as it is valid: PostgreSQL lets no foreign key refer to such an index."""
+
+    __tablename__ = "recorder_partial"
+    __table_args__ = (
+        Index("recorder_partial_slug", "slug", unique=True, postgresql_where=text("valid")),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    slug: Mapped[str] = mapped_column(default="")
+    valid: Mapped[bool] = mapped_column(default=False)
+
+
 @pytest.fixture(scope="module")
 def tables(postgres: EmbeddedPostgres) -> None:
     engine = create_engine(postgres.url("psycopg"))
     Base.metadata.drop_all(engine)
     Base.metadata.create_all(engine)
     with Session(engine) as session, session.begin():
-        session.add_all([kind(id=n) for kind in (A, B) for n in range(1, 10)])
+        session.add_all([kind(id=n) for kind in (A, B, Partial) for n in range(1, 10)])
     engine.dispose()
 
 
@@ -261,6 +283,16 @@ def test_a_foreign_key_locks_the_parent(engine: Engine, recorder: Recorder) -> N
     run(engine, "SELECT 1 FROM recorder_a WHERE id = 4 FOR UPDATE", UPDATE_B)
     (cycle,) = recorder.report().cycles
     assert "recorder_a (KEY SHARE)" in [str(taken.lock) for step in cycle.steps for taken in step]
+
+
+def test_a_partial_index_makes_no_key(engine: Engine) -> None:
+    """An UPDATE of its columns does not wait for KEY SHARE, so there is no circle."""
+    recorder = Recorder(engine, metadata=Base.metadata).attach()
+    run(engine, "SELECT 1 FROM recorder_partial WHERE id = 1 FOR KEY SHARE", UPDATE_B)
+    run(engine, UPDATE_B, "UPDATE recorder_partial SET slug = 'new' WHERE id = 1")
+    assert recorder.report().ok
+    run(engine, UPDATE_B, "UPDATE recorder_partial SET id = 20 WHERE id = 1")
+    assert not recorder.report().ok
 
 
 def test_doubts_are_remarks(engine: Engine, recorder: Recorder) -> None:

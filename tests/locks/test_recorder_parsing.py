@@ -17,6 +17,9 @@ FACTS = {
     "child": TableFacts(
         frozenset({"id"}), frozenset({"id"}), {("a_id",): ("a", ("id",))}, ("id", "a_id")
     ),
+    "child_of_pair": TableFacts(
+        frozenset({"id"}), frozenset({"id"}), {("y", "x"): ("pair", ("y", "x"))}
+    ),
     "pair": TableFacts(
         frozenset({"x", "y"}), frozenset({"x", "y"}), {("x", "a_id"): ("a", ("owner", "id"))}
     ),
@@ -193,6 +196,14 @@ def test_a_row_of_several_columns_is_named_by_all_of_them() -> None:
     assert (named(one), one.by) == ((2, 0), ("x", "y"))
     assert (named(two), two.by) == ((1,), ("x",))
     assert (named(lists), lists.by) == ((0, 1), ())
+
+
+def test_the_row_that_a_foreign_key_refers_to_is_named_as_others_are() -> None:
+    """By the same columns in the same order, whatever the order of the foreign key's own."""
+    sql = "INSERT INTO child_of_pair (id, x, y) VALUES ($1, $2, $3)"
+    (parent,) = (one for one in requests(sql) if one.lock.resource == "pair")
+    (itself,) = requests("SELECT 1 FROM pair WHERE x = $2 AND y = $3 FOR UPDATE")
+    assert (parent.by, parent.keys) == (itself.by, itself.keys)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from sqlalchemy import MetaData, Table, UniqueConstraint
+from sqlalchemy import MetaData, Table
 
 from ..policies.lock_graph import LockClass
 from ..policies.locks.order import Rank
 from ..sql.lock_requests import TableFacts
+from .locks.schema import locking_columns
 
 if TYPE_CHECKING:
     from .unit import Unit
@@ -27,13 +28,7 @@ def facts_of(models: Iterable[MetaData], name: str, schema: str | None) -> Table
 
 def _facts(table: Table, schema: str | None) -> TableFacts:
     primary = frozenset(column.name for column in table.primary_key.columns)
-    unique = {
-        column.name
-        for constraint in table.constraints
-        if isinstance(constraint, UniqueConstraint)
-        for column in constraint.columns
-    }
-    unique |= {c.name for index in table.indexes if index.unique for c in index.columns}
+    keys = frozenset(column.name for column in locking_columns(table))
     parents = {}
     for key in table.foreign_key_constraints:
         targets = [element.target_fullname.rpartition(".") for element in key.elements]
@@ -41,7 +36,7 @@ def _facts(table: Table, schema: str | None) -> TableFacts:
         own = tuple(element.parent.name for element in key.elements)
         parents[own] = (parent, tuple(column for _, _, column in targets))
     columns = tuple(column.name for column in table.columns)
-    return TableFacts(primary, primary | unique, parents, columns)
+    return TableFacts(primary, keys, parents, columns)
 
 
 def ranks_of(unit: Unit) -> dict[str, Rank]:

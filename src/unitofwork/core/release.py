@@ -95,7 +95,7 @@ def _back_to_the_start(unit: Unit) -> None:
     unit.session_lock_timeout = None
     unit.waits_are_limited = unit.tripwire_is_set = False
     unit.unsaved.clear()
-    unit.may_have_written = False
+    unit.may_have_written = unit.sent_unordered = False
 
 
 def _refuse_to_lose(tx: CoreTransaction, place: Place) -> None:

@@ -33,7 +33,7 @@ class TableFacts:
     """What the text does not say about a table."""
 
     primary_key: frozenset[str]
-    #: Columns of the primary key and of unique constraints.
+    #: Columns whose change locks the row FOR UPDATE.
     keys: frozenset[str]
     #: By the columns of a foreign key, the table that it refers to, and its columns there.
     parents: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]

@@ -271,14 +271,16 @@ class Reader:
     ) -> dict[str, Any]:
         """What names the rows that these columns of other rows tell."""
         keys: list[Key] = []
+        names = theirs or columns
         # A column that is not set may have any value.
         given = [place for place, name in enumerate(columns) if rows and name in rows[0]]
+        given.sort(key=names.__getitem__)
         for row in rows:
             values = [self._values(row.get(columns[place])) for place in given]
             if not values or not all(len(value) == 1 for value in values):
                 return {}
             keys.append(tuple(part for value in values for part in value))
-        return _kept(keys, tuple(sorted((theirs or columns)[place] for place in given)))
+        return _kept(keys, tuple(names[place] for place in given))
 
     # --- names and values
 

@@ -32,8 +32,8 @@ def all_is_held(patch: Patch) -> None:
     """Of R8: what was asked for counts as locked, whether there was a row or not."""
     take = acquire.take
 
-    def wrong(unit: Unit, connection: Any, wants: Wants, *how: Any) -> None:
-        take(unit, connection, wants, *how)
+    def wrong(unit: Unit, connection: Any, wants: Wants, *how: Any, **also: Any) -> None:
+        take(unit, connection, wants, *how, **also)
         for resource, strength in wants.items():
             unit.book.record(resource, strength)
 
@@ -43,9 +43,7 @@ def all_is_held(patch: Patch) -> None:
 
 def no_second_check(patch: Patch) -> None:
     """Of R6, class 21."""
-    patch.setattr(survey.Survey, "_is_checked_anew", lambda *_: False)
-    patch.setattr(ordered, "is_checked_again", lambda *_: False)
-    patch.setattr(bulk_module, "is_checked_again", lambda *_: False)
+    patch.setattr(Book, "has_written", lambda *_: False)
 
 
 def no_parents(patch: Patch) -> None:
@@ -167,4 +165,4 @@ async def test_the_stress_fails_without(
     stress = Stress(stress_server, **ablation.options)
     report = await stress.run(100_000, seconds=SECONDS, steps=ablation.steps, until_failure=True)
     print(report)
-    assert not report.is_clean, report
+    assert report.deadlocks > report.about_one_row or report.trips, report

@@ -37,13 +37,13 @@ OWNER = 3
 
 
 class Owned(Base):
-    """Its house is found by a function."""
+    """Its house is found by a function; the column has another name than the attribute."""
 
     __tablename__ = "write_owned"
 
     id: Mapped[int] = key()
     house_id: Mapped[int] = mapped_column(
-        ForeignKey("write_house.id", ondelete="CASCADE"), default=lambda: OWNER
+        "house", ForeignKey("write_house.id", ondelete="CASCADE"), default=lambda: OWNER
     )
 
 
@@ -174,6 +174,7 @@ RESET = f"""
     INSERT INTO write_tag (label, weight) VALUES ('Old', 1), ('new', NULL);
     INSERT INTO write_sign SELECT n, 'c' || n FROM generate_series(1, 3) n;
     INSERT INTO write_arrow SELECT n, 'c' || n FROM generate_series(1, 3) n;
+    INSERT INTO write_owned SELECT n, 1 FROM generate_series(1, 3) n;
     INSERT INTO write_note VALUES (1, 'a'), (NULL, 'a'), (2, 'b'), (1, 'b');
 """
 

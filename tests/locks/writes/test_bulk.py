@@ -28,7 +28,7 @@ from unitofwork import LateLockError, UnorderedWriteError
 from unitofwork.policies.locks.order import NAMES
 
 from .audit import check_book
-from .model import TABLES, Boss, House, Lamp, Part, Room, Sign, Worker
+from .model import TABLES, Boss, House, Lamp, Owned, Part, Room, Sign, Worker
 
 rooms, houses, lamps = Room.__table__, House.__table__, Lamp.__table__
 big = aliased(Room)
@@ -94,6 +94,12 @@ FORMS: dict[str, Callable[[], Any]] = {
         update(Room).where(Room.size > 80).values(house_id=4 - Room.house_id)
     ),
     "a foreign key of one row": lambda: update(Room).where(Room.id == 3).values(house_id=3),
+    "a foreign key by its column's name": lambda: (
+        update(Owned)
+        .where(Owned.id == 3)
+        .values({"house": 3})
+        .execution_options(synchronize_session=False)
+    ),
     "no foreign key": lambda: update(Lamp).where(Lamp.id == 3).values(room_id=None),
     "delete": lambda: delete(Lamp).where(Lamp.id > 5),
     "delete one": lambda: delete(Lamp).where(Lamp.id == 5),
@@ -140,6 +146,14 @@ async def test_any_form(face: PoolFace, holder: Connection, form: str) -> None:
         check_book(tx, holder)
     assert (answer, inside) == expected
     assert content(holder) == expected[1]
+
+
+async def test_parameters_go_by_the_names_of_columns(face: PoolFace, holder: Connection) -> None:
+    """Those of one set do, where the attribute has another name; what they refer to is locked."""
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(update(Owned).where(Owned.id == 1), {"house": 2}))
+        check_book(tx, holder)
+    assert face.aside("SELECT house FROM write_owned WHERE id = 1") == [(2,)]
 
 
 async def on_connection(face: PoolFace, tx: Any, read: Callable[[Any], Any]) -> Any:

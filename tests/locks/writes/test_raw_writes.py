@@ -88,6 +88,25 @@ async def test_the_first_select_for_update_waits_as_usual(
     assert await face.join(child) == 2
 
 
+async def test_after_a_release_it_is_the_first_again(face: PoolFace, holder: Connection) -> None:
+    """What was sent before has been committed, so the patience is the session's once more."""
+    hold(holder)
+
+    async def lock() -> int:
+        async with both(face.uow()) as tx:
+            await result(tx.execute(text("UPDATE write_lamp SET power = 1 WHERE id = 1")))
+            async with both(tx.released(commit=True)):
+                pass
+            found = await result(tx.scalars(select(Room.id).where(Room.id == 2).with_for_update()))
+            locked: int = found.one()
+        return locked
+
+    child = face.start(lock)
+    await face.pause(DETECTOR * 4)
+    holder.rollback()
+    assert await face.join(child) == 2
+
+
 async def test_one_statement_more_and_only_once(face: PoolFace, sent: list[str]) -> None:
     """The limit is set with the first write of the transaction; reading sets none."""
     async with both(face.uow()) as tx:

@@ -255,9 +255,9 @@ def test_other_databases_get_the_statement_as_it_is() -> None:
 async def test_a_foreign_key_that_is_left_to_a_default(face: PoolFace) -> None:
     """It is no raw SQL: `strict_locks` lets it pass."""
     async with both(face.uow(strict_locks=True)) as tx:
-        await result(tx.execute(insert(Owned), [{"id": 2}, {"id": 1}]))
-    found = face.aside("SELECT id, house_id FROM write_owned ORDER BY id")
-    assert found == [(1, OWNER), (2, OWNER)]
+        await result(tx.execute(insert(Owned), [{"id": 5}, {"id": 4}]))
+    found = face.aside("SELECT id, house FROM write_owned WHERE id > 3 ORDER BY id")
+    assert found == [(4, OWNER), (5, OWNER)]
 
 
 async def test_a_key_that_the_column_can_t_hold(face: PoolFace) -> None:

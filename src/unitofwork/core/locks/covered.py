@@ -39,6 +39,5 @@ def _row_covered(tx: CoreTransaction, state: State, part: Part) -> Resource | No
         return None
     book = tx.unit.book
     resource = tx.unit.home.tables.row(part.table, key)
-    # The parents of a row that was written to before are locked anew.
-    is_checked = part.outgoing and (resource in book.written or resource in book.inserted)
+    is_checked = part.outgoing and book.has_written(resource)
     return resource if not is_checked and book.covers(resource, Strength.NO_KEY_UPDATE) else None

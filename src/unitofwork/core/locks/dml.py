@@ -42,11 +42,15 @@ class Target:
     mapper: Mapper[Any] | None
 
     def columns(self, key: Any) -> list[Column[Any]]:
-        """The table's columns that a key of `values()` or of a parameter set stands for."""
+        """The columns that a key of `values()` or of a parameter set stands for.
+
+        That may be the name of an attribute, or, as in an update() with one parameter set, of a
+        column.
+        """
         if self.mapper is not None and isinstance(key, str):
             attribute = self.mapper.column_attrs.get(key)
-            found = [] if attribute is None else attribute.columns
-            return [column for column in found if isinstance(column, Column)]
+            if attribute is not None:
+                return [column for column in attribute.columns if isinstance(column, Column)]
         name = key if isinstance(key, str) else getattr(key, "key", None)
         if name is None or name not in self.table.c:
             return []

@@ -119,7 +119,7 @@ def learn_written(tx: CoreTransaction) -> None:
 def _was_written(tx: CoreTransaction, state: State) -> bool:
     if tx.unit.home.rules.locks_rows:
         book = tx.unit.book
-        return any(row in book.written or row in book.inserted for row in _rows(tx, state))
+        return any(map(book.has_written, _rows(tx, state)))
     transaction: Any = tx.get_transaction()  # which has no public name for it
     return state in transaction._dirty or state in transaction._new
 

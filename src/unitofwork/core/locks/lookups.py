@@ -125,13 +125,10 @@ class Lookup:
             if self.followed.setdefault((resource, self.effect, self.changed), self) is self:
                 follow.append(values)
             if self.effect is Effect.CHANGED:
-                # PostgreSQL checks also the foreign keys that stay as they are, of a row that
-                # was written to before in the same transaction.
-                is_checked_anew = resource in book.written or resource in book.inserted
                 new = {one: server_default(one) for one in self.changed if self.to_default}
                 for link in links_from(self.table):
                     stays = self.changed.isdisjoint(link.columns)
-                    if is_checked_anew if stays else self.to_default:
+                    if book.has_written(resource) if stays else self.to_default:
                         check_parent(tables, link, _pick(values | new, link.columns), found)
         for link in links_to(self.table):
             if self.effect is Effect.DELETED or not self.changed.isdisjoint(link.referred):

@@ -41,13 +41,9 @@ def changing_links(lookup: Lookup) -> Iterator[Link]:
 
 
 def is_checked_again(unit: Unit, lookup: Lookup, rows: Iterable[Resource]) -> bool:
-    """Whether foreign keys are checked that stay as they are: PostgreSQL does, after a write."""
-    book = unit.book
-    return (
-        lookup.effect is Effect.CHANGED
-        and bool(links_from(lookup.table))
-        and any(resource in book.written or resource in book.inserted for resource in rows)
-    )
+    """Whether foreign keys are checked that stay as they are."""
+    checks = lookup.effect is Effect.CHANGED and bool(links_from(lookup.table))
+    return checks and any(map(unit.book.has_written, rows))
 
 
 def waits_alone(unit: Unit, found: Found) -> bool:

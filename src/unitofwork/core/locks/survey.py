@@ -122,7 +122,7 @@ class Survey(Found):
             if later is None:
                 self.updated[resource] = state
             is_rewritten = later is not None and not here <= later
-            if is_rewritten or self._is_checked_anew(resource):
+            if is_rewritten or self._book.has_written(resource):
                 self._check_row(state, part, key, here)
             else:
                 for link, attributes in part.outgoing:
@@ -151,7 +151,7 @@ class Survey(Found):
             later = self._relations.written_later.get(state)
             if later is not None:
                 self.want(resource, Strength.NO_KEY_UPDATE)
-                if self._is_checked_anew(resource):
+                if self._book.has_written(resource):
                     self._check_row(state, part, key, later)
             self.want(resource, Strength.UPDATE)
             self.writes.append(resource)
@@ -208,13 +208,6 @@ class Survey(Found):
             check_parent(self._tables, link, values, self)
         else:
             self.is_unsure = True
-
-    def _is_checked_anew(self, resource: Resource) -> bool:
-        """Whether PostgreSQL checks also the foreign keys that an UPDATE leaves as they are.
-
-        It does with rows that were written to before in the same transaction.
-        """
-        return resource in self._book.written or resource in self._book.inserted
 
     def _check_row(self, state: State, part: Part, key: Values, changed: Collection[str]) -> None:
         """All foreign keys of a row are checked."""

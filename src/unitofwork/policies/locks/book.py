@@ -186,6 +186,14 @@ class Book:
             self.written.add(resource)
             self._written_log.append(resource)
 
+    def has_written(self, resource: Resource) -> bool:
+        """Whether the transaction has made or changed the row.
+
+        At each further UPDATE of it PostgreSQL checks also the foreign keys that stay as they are
+        (RI_FKey_fk_upd_check_required in its ri_triggers.c: one added by this transaction).
+        """
+        return resource in self.written or resource in self.inserted
+
     def mark(self) -> Mark:
         """A point to go back to: a savepoint."""
         return Mark(
