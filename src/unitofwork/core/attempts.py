@@ -17,12 +17,12 @@ from ..errors import ConfigurationError, LateLockError, RetriesExceededError
 from ..policies.locks.book import Strength, stronger
 from ..policies.locks.order import Resource
 from ..policies.retrying import Fate, RetryBudget, RetryPolicy
-from ..sql.symptoms import fate_of_error
-from .locks.acquire import LOCK_NOT_AVAILABLE
+from ..sql.sqlstates import DEADLOCK_DETECTED, IN_FAILED_TRANSACTION, LOCK_NOT_AVAILABLE
+from ..sql.symptoms import fate_of_error, sqlstate_in
 from .unit import Unit
 
 #: SQLSTATE deadlock_detected and lock_not_available.
-LOCK_TROUBLE = frozenset({"40P01", LOCK_NOT_AVAILABLE})
+LOCK_TROUBLE = frozenset({DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE})
 
 #: One for the process: an outage is common to all its units.
 BUDGET = RetryBudget()
@@ -122,7 +122,7 @@ class Story:
     def _learn(self, error: BaseException, unit: Unit) -> None:
         """Have the next attempt lock first, in order, what this one held and asked for."""
         refused = isinstance(error, LateLockError)
-        tripped = not refused and unit.home.rules.sqlstate(error) in LOCK_TROUBLE
+        tripped = not refused and sqlstate_in(error) in LOCK_TROUBLE
         self.refusals += refused
         self.trips += tripped
         if refused or tripped:
@@ -135,12 +135,12 @@ class Story:
         return isinstance(self.failed[-1].error, LateLockError)
 
     def _fate(self, error: BaseException, unit: Unit) -> Fate:
-        if error is unit.refusal and unit.home.rules.sqlstate(error) == LOCK_NOT_AVAILABLE:
+        if error is unit.refusal and sqlstate_in(error) == LOCK_NOT_AVAILABLE:
             return Fate.NEVER  # the answer that nowait=True or timeout= have asked for
         fate = fate_of_error(error, self._around)
         if fate is Fate.UNDECIDED and error is unit.connect_error:
             return Fate.RETRY_WITHIN_BUDGET if _is_of_database(error) else fate
-        aborted = fate is Fate.UNDECIDED and unit.home.rules.sqlstate(error) == "25P02"
+        aborted = fate is Fate.UNDECIDED and sqlstate_in(error) == IN_FAILED_TRANSACTION
         failed = unit.failed_statement.error if aborted and unit.failed_statement else None
         # "current transaction is aborted": the failure that was swallowed before decides.
         return fate if failed is None else fate_of_error(failed, self._around)

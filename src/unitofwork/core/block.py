@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import ConfigurationError, NoUnitError, PropagationError, TransactionStateError
 from ..policies.propagation import Decision, contradictions, decide
 from ..settings import UnitSettings
+from ..sql.symptoms import sqlstate_in
 from ..types import Outcome, Place
 from . import current, places
 from .home import Home
@@ -108,7 +109,7 @@ class Block:
         """Whether the server ended a statement because the unit's time was over."""
         if error is None or not self.unit.is_late():
             return False
-        return self._home.rules.sqlstate(error) in STOPPED_BY_TIMEOUT
+        return sqlstate_in(error) in STOPPED_BY_TIMEOUT
 
     def _left(self, error: BaseException | None = None) -> None:
         """The last step of every exit; `error`: what left the block."""

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import CommitUnknownError
 from ..policies.outcome import after_failed_commit
+from ..sql.symptoms import sqlstate_in
 from ..types import Outcome
 from . import admission
 from .locks.fresh import learn_written
@@ -120,7 +121,7 @@ def _commit_failed(tx: CoreTransaction, error: BaseException, goes_on: bool) -> 
             connection is not None and (connection.invalidated or connection.closed)
         )
         unit.outcome = after_failed_commit(
-            sent=unit.commit_was_sent, sqlstate=unit.home.rules.sqlstate(error), lost=lost
+            sent=unit.commit_was_sent, sqlstate=sqlstate_in(error), lost=lost
         )
     if connection is not None and not (connection.invalidated or connection.closed):
         # SQLite keeps a transaction open whose COMMIT failed, and SQLAlchemy takes it for ended.

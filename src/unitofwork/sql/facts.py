@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
 
 from ..policies.sizing import PoolerFacts, ServerFacts
 from .facts_mysql import mysql_facts
 from .facts_pooler import console_facts, mode_by_behaviour, stands_between
 from .facts_postgresql import postgresql_facts
 from .facts_sqlite import sqlite_facts
-from .symptoms import sqlstate_of
+from .symptoms import sqlstate_in
 
 _READERS: dict[str, Callable[[Connection], ServerFacts]] = {
     "postgresql": postgresql_facts,
@@ -57,24 +56,12 @@ def pooler_behind(url: URL, in_thread: InThread) -> PoolerFacts | None:
 
 def is_mixed_up(error: BaseException) -> bool:
     """Whether the error is that of prepared statements on a connection of somebody else's."""
-    return _state(error) in _MIXED_UP
+    return sqlstate_in(error) in _MIXED_UP
 
 
 def is_denied(error: BaseException) -> bool:
     """Whether the server answered, and will refuse again."""
-    state = _state(error) or ""
+    state = sqlstate_in(error) or ""
     if state == "08P01":
         return any(words in str(error) for words in _DENIED_BY_PGBOUNCER)
     return state.startswith("28") or state in _DENIED
-
-
-def _state(error: BaseException) -> str | None:
-    step: BaseException | None = error
-    seen: set[int] = set()
-    while step is not None and id(step) not in seen:
-        seen.add(id(step))
-        state = sqlstate_of(step)
-        if state is not None:
-            return state
-        step = (step.orig if isinstance(step, DBAPIError) else None) or step.__cause__
-    return None

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, exc, select, text
 
 from ..settings import UnitSettings
 from .rules import DatabaseRules, Restore
+from .sqlstates import IN_FAILED_TRANSACTION
+from .symptoms import sqlstate_in
 from .transaction_ids import ASSIGNED, fate, known_as
 
-_IN_FAILED_TRANSACTION = "25P02"
 _PROBE = text("SELECT 1")
 _TRANSACTION_ID = select(known_as(ASSIGNED))
 _READ_WRITE = text("SET TRANSACTION READ WRITE")
@@ -83,7 +84,7 @@ class PostgreSQLRules(DatabaseRules):
         try:
             connection.execute(_PROBE)
         except exc.DBAPIError as error:
-            if self.sqlstate(error) == _IN_FAILED_TRANSACTION:
+            if sqlstate_in(error) == IN_FAILED_TRANSACTION:
                 return True
             raise
         return False

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, exc
+from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
 
 from ..errors import ConfigurationError
 from ..settings import UnitSettings
 from .drivers import found_closed
-from .symptoms import sqlstate_of
 
 Restore = Callable[[Any], None]
 
@@ -111,16 +110,3 @@ class DatabaseRules:
         if connection.closed or connection.invalidated:
             return True
         return found_closed(self.dialect, connection.connection.driver_connection)
-
-    def sqlstate(self, error: BaseException) -> str | None:
-        """The SQLSTATE that the server gave, through SQLAlchemy's and the driver's wrappers."""
-        seen: set[int] = set()
-        step: BaseException | None = error
-        while step is not None and id(step) not in seen:
-            seen.add(id(step))
-            state = sqlstate_of(step)
-            if state is not None:
-                return state
-            inner = step.orig if isinstance(step, exc.StatementError) else None
-            step = inner or step.__cause__
-        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from sqlalchemy import exc
 
@@ -32,16 +33,11 @@ def fate_of_error(error: BaseException, around: BaseException | None = None) -> 
     The first error of the chain that decides, decides: a deadlock that was wrapped in another
     error, or that a task group has raised, is still a deadlock.
     """
-    seen: set[int] = {id(around)}
-    step: BaseException | None = error
-    while step is not None and id(step) not in seen:
-        seen.add(id(step))
+    for step in causes(error, around, contexts=True):
         fate = _fate_of_one(step, around)
         # A group is raised while one of its members is handled: only the members count.
         if fate is not Fate.UNDECIDED or isinstance(step, BaseExceptionGroup):
             return fate
-        inner = step.orig if isinstance(step, exc.StatementError) else None
-        step = inner or step.__cause__ or step.__context__
     return Fate.UNDECIDED
 
 
@@ -72,6 +68,28 @@ def symptom_of(error: BaseException) -> Symptom:
         connection_lost=lost,
         cached_plan=_is_cached_plan(error),
     )
+
+
+def causes(
+    error: BaseException, until: BaseException | None = None, *, contexts: bool = False
+) -> Iterator[BaseException]:
+    """The error and what it came from, each once, up to `until`: a driver's error is in `orig`.
+
+    `contexts`: also what was being handled when it was raised.
+    """
+    seen: set[int] = {id(until)}
+    step: BaseException | None = error
+    while step is not None and id(step) not in seen:
+        seen.add(id(step))
+        yield step
+        inner = step.orig if isinstance(step, exc.StatementError) else None
+        step = inner or step.__cause__ or (step.__context__ if contexts else None)
+
+
+def sqlstate_in(error: BaseException) -> str | None:
+    """The SQLSTATE that the server gave, through SQLAlchemy's and the driver's wrappers."""
+    states = map(sqlstate_of, causes(error))
+    return next((state for state in states if state is not None), None)
 
 
 def sqlstate_of(error: BaseException) -> str | None:

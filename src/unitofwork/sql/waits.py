@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from sqlalchemy import exc
+from .symptoms import causes
 
 
 class Telling(NamedTuple):
@@ -29,16 +29,8 @@ _NAME = re.compile(r"[\"«„“「](.+?)[\"»“”」]")
 
 def telling_of(error: BaseException) -> Telling:
     """What the server said beside its message, through SQLAlchemy's and the driver's wrappers."""
-    seen: set[int] = set()
-    step: BaseException | None = error
-    while step is not None and id(step) not in seen:
-        seen.add(id(step))
-        found = _telling_of_one(step)
-        if found is not _NOTHING:
-            return found
-        inner = step.orig if isinstance(step, exc.StatementError) else None
-        step = inner or step.__cause__
-    return _NOTHING
+    tellings = map(_telling_of_one, causes(error))
+    return next((one for one in tellings if one is not _NOTHING), _NOTHING)
 
 
 def processes_in(error: BaseException) -> list[int]:

@@ -24,6 +24,8 @@ from ...sql.row_locks import (
     rows_parameters,
     step_for,
 )
+from ...sql.sqlstates import LOCK_NOT_AVAILABLE
+from ...sql.symptoms import sqlstate_in
 from .. import places
 from .around import refuse_own_rows
 
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from ..transaction import CoreTransaction
     from ..unit import Unit
 
-#: SQLSTATE lock_not_available: of NOWAIT and of lock_timeout.
-LOCK_NOT_AVAILABLE = "55P03"
 Parameters = dict[str, Any]
 #: Seconds that a write may wait in a unit that can be run again, after its locks were taken:
 #: LOCKS rule R13. It never does where everything is covered.
@@ -129,7 +129,7 @@ def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
     try:
         return request()
     except exc.DBAPIError as error:
-        if unit.home.rules.sqlstate(error) != LOCK_NOT_AVAILABLE:
+        if sqlstate_in(error) != LOCK_NOT_AVAILABLE:
             raise
         refuse_own_rows(unit, wants)
         raise late_lock(unit, wants) from error

@@ -11,16 +11,17 @@ from sqlalchemy.engine import ExecutionContext
 from ...errors import UnorderedWriteError
 from ...policies.locks.book import HIGHEST, Strength
 from ...policies.statements import Effect, effect_of
+from ...sql.sqlstates import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE
+from ...sql.symptoms import sqlstate_in
 from ...sql.waits import place_of_wait, telling_of
 from .. import places
-from .acquire import LOCK_NOT_AVAILABLE, limit_waits
+from .acquire import limit_waits
 
 if TYPE_CHECKING:
     from ..unit import Unit
 
 #: Execution option of a statement whose locks were taken in order before it is sent.
 ORDERED = "unitofwork_ordered"
-DEADLOCK_DETECTED = "40P01"
 log = logging.getLogger("unitofwork.locks")
 
 
@@ -99,7 +100,7 @@ def _refused(unit: Unit, statement: str, effect: Effect) -> UnorderedWriteError:
 
 def report(unit: Unit, error: BaseException, statement: str | None) -> None:
     """Say what the server told of a lock that was not granted, where nobody was to wait for it."""
-    state = unit.home.rules.sqlstate(error)
+    state = sqlstate_in(error)
     if state == DEADLOCK_DETECTED:
         unit.home.lock_trouble["deadlock"] += 1
         unit.deadlock = error
