@@ -98,7 +98,10 @@ class ConcurrentUseError(UnitOfWorkError):
 
 
 class AcquireTimeoutError(UnitOfWorkError, TimeoutError):
-    """No connection became free within `acquire_timeout`."""
+    """No connection became free within `acquire_timeout`, or too many units wait for one already.
+
+    That is at `max_waiting`, or by `Shedding`.
+    """
 
     code = "acquire-timeout"
     waited: float
@@ -114,7 +117,7 @@ class PoolDeadlockError(UnitOfWorkError):
 
 
 class UnsavedWorkError(UnitOfWorkError):
-    """Release was asked for while the unit has writes or locks that it would lose."""
+    """Release, or a lock that loads rows anew, would lose changes that are not saved yet."""
 
     code = "unsaved-work"
     pending: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The small public values: outcome, propagation, isolation, place."""
+"""The public values: outcomes, options, places, holders, counts, findings."""
 
 from __future__ import annotations
 

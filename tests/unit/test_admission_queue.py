@@ -22,7 +22,7 @@ class Numbered(Ticket):
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Random requests, releases, withdrawals, resizes and sheddings, on any state they lead to."""
+    """Random requests, releases, withdrawals and sheddings, on any state they lead to."""
 
     @initialize(capacity=st.integers(1, 6), max_waiting=st.none() | st.integers(0, 4))
     def start(self, capacity: int, max_waiting: int | None) -> None:
@@ -99,14 +99,6 @@ class QueueMachine(RuleBasedStateMachine):
         self.granted(granted)
         assert self.queue.withdraw(ticket) == []
 
-    @rule(capacity=st.integers(1, 6))
-    def resize(self, capacity: int) -> None:
-        too_large = [ticket for ticket in self.in_line() if ticket.permits > capacity]
-        settled = self.queue.resize(capacity)
-        assert settled[: len(too_large)] == too_large
-        assert all(ticket.admission is Admission.TOO_MANY for ticket in too_large)
-        self.granted(settled[len(too_large) :])
-
     @precondition(lambda self: self.in_line())
     @rule(data=st.data())
     def shed(self, data: st.DataObject) -> None:
@@ -166,7 +158,6 @@ def test_a_big_head_that_leaves_unblocks_those_behind_it() -> None:
         lambda: PermitQueue(1).request(Ticket(), 0),
         lambda: PermitQueue(1).release(0),
         lambda: PermitQueue(1).release(1),
-        lambda: PermitQueue(1).resize(0),
     ],
 )
 def test_a_number_out_of_range_is_an_error(misuse) -> None:

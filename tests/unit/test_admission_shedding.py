@@ -190,7 +190,6 @@ STEPS: dict[str, Callable[[Gatekeeper[Ticket], Ticket], list[Ticket]]] = {
     "sweep": lambda keeper, big: keeper.sweep(1.2),
     "cancelled": lambda keeper, big: keeper.withdraw(1.2, big),
     "deadline": lambda keeper, big: keeper.expire(1.2, big),
-    "resized": lambda keeper, big: keeper.resize(1.2, 2),
 }
 
 

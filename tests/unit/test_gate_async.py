@@ -259,23 +259,6 @@ def test_a_gate_serves_one_event_loop_after_the_other() -> None:
     asyncio.run(wait_to_be_shed())
 
 
-async def test_another_size() -> None:
-    """Growing lets waiters pass; shrinking refuses what could never be granted any more."""
-    gate = AsyncGate(2)
-    await gate.acquire(2)
-    two, one = asyncio.create_task(gate.acquire(2)), asyncio.create_task(gate.acquire(1))
-    await turns()
-    gate.resize(1)
-    with pytest.raises(GateRefused, match="too many"):
-        await asyncio.wait_for(two, 5)
-    assert not one.done()
-    assert (gate.stats().capacity, gate.stats().in_use) == (1, 2)
-    gate.resize(3)
-    await asyncio.wait_for(one, 5)
-    with pytest.raises(ValueError):
-        gate.resize(0)
-
-
 async def test_a_wait_that_is_over_leaves_no_timer() -> None:
     """Nothing in the loop refers to the gate until a deadline that no longer matters."""
     gate = AsyncGate(1, shedding=Shedding(target=100, interval=1000))

@@ -260,26 +260,6 @@ def test_shed_waiters_are_told_though_nothing_comes_back() -> None:
     assert (gate.stats().shed, gate.stats().waiting) == (10, 0)
 
 
-def test_another_size() -> None:
-    """Growing lets waiters pass; shrinking refuses what could never be granted any more."""
-    gate = SyncGate(2)
-    gate.acquire(2)
-    refused = []
-
-    def ask_for_two() -> None:
-        with pytest.raises(GateRefused, match="too many"):
-            gate.acquire(2)
-        refused.append(True)
-
-    two, one = start_in_line(gate, ask_for_two), start_in_line(gate, gate.acquire)
-    gate.resize(1)
-    join(two)
-    assert refused
-    gate.resize(3)
-    join(one)
-    assert (gate.stats().capacity, gate.stats().in_use) == (3, 3)
-
-
 def test_a_release_never_waits_for_the_lock() -> None:
     """While another thread is in the middle of a step: it takes the permits when it leaves."""
     inside, go_on, calls = threading.Event(), threading.Event(), itertools.count()

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .unit import Unit
 
 
+#: Where a connection's `info` has it.
+HOLD = "unitofwork_hold"
+
+
 @dataclass(slots=True, eq=False)
 class Hold:
     """One connection while it is checked out. Written by the holder, read by the watch."""

@@ -50,7 +50,7 @@ def _set_or_drop(options: Mapping[str, Any], connection: Connection) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class AdmissionRules:
     """How the units of an engine are admitted."""
 
     max_waiting: int | None = None
@@ -73,7 +73,7 @@ class Locking:
 class Waiting:
     """How the face of an engine waits: the only thing that the core asks of it."""
 
-    gate: Callable[[int, Rules], Gate]
+    gate: Callable[[int, AdmissionRules], Gate]
     #: For some seconds, from inside of SQLAlchemy's sync code.
     pause: Callable[[float], None]
 
@@ -86,7 +86,7 @@ class Home:
     _ranks = itertools.count()
 
     def __init__(
-        self, engine: Engine, waiting: Waiting, admission: Rules, locking: Locking
+        self, engine: Engine, waiting: Waiting, admission: AdmissionRules, locking: Locking
     ) -> None:
         self.engine = engine
         #: The order in which a tree of units may wait for several engines.
@@ -121,7 +121,11 @@ class Home:
 
     @classmethod
     def of(
-        cls, engine: Engine, waiting: Waiting, admission: Rules | None, locking: Locking | None
+        cls,
+        engine: Engine,
+        waiting: Waiting,
+        admission: AdmissionRules | None,
+        locking: Locking | None,
     ) -> Home:
         """The home of `engine`; copies made by `execution_options` share it with their origin.
 
@@ -132,7 +136,7 @@ class Home:
             # is kept alive by the engine's listeners, so the id can't be another's.
             home = cls._homes.get(id(engine.dialect))
             if home is None:
-                home = cls(engine, waiting, admission or Rules(), locking or Locking())
+                home = cls(engine, waiting, admission or AdmissionRules(), locking or Locking())
                 cls._homes[id(engine.dialect)] = home
         for asked, has in ((admission, home.admission), (locking, home.locking)):
             if asked is not None and asked != has:

@@ -10,11 +10,9 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from ..types import Holder
-from .holders import Hold
+from .holders import HOLD, Hold
 from .reports import came_back
 from .trace import Trace, trace_wanted
-
-_HOLD = "unitofwork_hold"
 
 
 class Ledger:
@@ -32,7 +30,7 @@ class Ledger:
 
     def hold_of(self, connection: Connection) -> Hold | None:
         """That of a connection in use."""
-        hold: Hold | None = connection.info.get(_HOLD)
+        hold: Hold | None = connection.info.get(HOLD)
         return hold
 
     def count(self) -> int:
@@ -52,7 +50,7 @@ class Ledger:
 
     def _checked_out(self, dbapi: Any, record: ConnectionPoolEntry, proxy: Any) -> None:
         hold = Hold.by_caller(self._engine.pool)
-        record.info[_HOLD] = self.holds[record] = hold
+        record.info[HOLD] = self.holds[record] = hold
         if self._trace is not None:
             self._trace.checked_out(hold, len(self.holds))
 
@@ -68,7 +66,7 @@ class Ledger:
             came_back(hold)
         if hold is not None and self._trace is not None:
             self._trace.checked_in(hold, len(self.holds), time.monotonic() - hold.since)
-        record.info.pop(_HOLD, None)
+        record.info.pop(HOLD, None)
         return hold
 
     def _statement_failed(self, context: ExceptionContext) -> None:

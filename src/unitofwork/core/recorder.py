@@ -17,6 +17,7 @@ from ..policies.lock_graph import LockClass, LockGraph, Taken
 from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
 from ..types import Place
 from . import places
+from .holders import HOLD
 from .recorded_facts import facts_of, is_late, ranks_of
 from .recorded_rows import Mark, Rows, RowsSeen
 
@@ -206,7 +207,7 @@ class Recorder:
         context: Any,
     ) -> None:
         """Go on to what the transaction holds after a statement."""
-        hold = info.get("unitofwork_hold")
+        hold = info.get(HOLD)
         unit = None if hold is None else hold.unit
         by = By.ANYONE
         if unit is None:

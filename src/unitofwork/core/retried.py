@@ -1,4 +1,4 @@
-"""How tenacity is set up for a unit's attempts; it comes into play with the first failure."""
+"""Whether a unit may be run again, and how tenacity is set up for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ..settings import UnitSettings, settings_from
 from ..types import Place
 from . import current
 from .attempts import Story
-from .home import Home
 
 #: What `retry` is where it was not given: the default policy, unless the unit is joined.
 DEFAULT = RetryPolicy()
@@ -28,9 +27,7 @@ def split_options(options: dict[str, Any]) -> tuple[UnitSettings, RetryPolicy | 
     return settings_from(options), policy, given
 
 
-def effective(
-    home: Home, policy: RetryPolicy | None, given: bool, place: Place
-) -> RetryPolicy | None:
+def effective(policy: RetryPolicy | None, given: bool, place: Place) -> RetryPolicy | None:
     """The policy, if this is the outermost unit; a retry inside a unit would multiply attempts.
 
     Raises `PropagationError` where a retry that was asked for would have no effect.

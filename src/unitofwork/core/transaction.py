@@ -60,7 +60,7 @@ class UnitView:
     def on_commit(self, callback: Callback) -> None:
         """Call `callback()` once after the outermost commit, with no connection held.
 
-        A callback that raises is logged and warned about; the commit stands and the further
+        A callback that raises is logged; the commit stands and the further
         callbacks run. Raises `ConfigurationError` for what can't be called here.
         """
         self.unit.check_usable()
@@ -186,7 +186,7 @@ class CoreTransaction(UnitView, Session):
         """
         found = lock_rows(self, {entity: [key]}, How.of(**how))[entity]
         if not found:
-            raise skipped(self, entity, key)
+            raise skipped(entity, key)
         row: T = found[0]
         return row
 

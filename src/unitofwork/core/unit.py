@@ -90,7 +90,7 @@ class Unit:
         #: By which the server knows the transaction, if the unit has learnt it before COMMIT.
         self.transaction_id: str | None = None
         #: What it is asking for at the moment.
-        self.asking = NOTHING
+        self.asking: Wants = NOTHING
         #: What a lock call failed with whose caller had said how long it may wait.
         self.refusal: BaseException | None = None
         #: The error that made the unit the victim of a deadlock, until the other side is known.

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
 from ..core.attempts import Arguments
-from ..core.home import Rules, Waiting
+from ..core.home import AdmissionRules, Waiting
 from ..core.places import place_of
 from ..core.retried import effective, split_options
 from ..errors import ConfigurationError
@@ -27,7 +27,7 @@ from .decorating import decorate_async
 from .gate_async import AsyncGate
 
 
-def _gate(capacity: int, rules: Rules) -> AsyncGate:
+def _gate(capacity: int, rules: AdmissionRules) -> AsyncGate:
     return AsyncGate(capacity, max_waiting=rules.max_waiting, shedding=rules.shedding)
 
 
@@ -116,7 +116,7 @@ class AsyncUnitOfWork(UnitsOfEngine[AsyncEngine]):
 
     def _attempts(self, options: Any, place: Place, name: str | None) -> AsyncAttempts:
         settings, asked, given = split_options(dict(options))
-        policy = effective(self._home, asked, given, place)
+        policy = effective(asked, given, place)
         return AsyncAttempts(
             lambda: AsyncUnit(self.engine, self._home, settings, place, name), policy
         )

@@ -12,7 +12,7 @@ from weakref import WeakSet
 from sqlalchemy import Engine
 
 from ..core import current
-from ..core.home import Home, Locking, Rules, Waiting
+from ..core.home import AdmissionRules, Home, Locking, Waiting
 from ..core.locks.order_file import read as read_order
 from ..core.locks.rows import mapper_of
 from ..core.recorder import recording_wanted
@@ -85,7 +85,7 @@ class UnitsOfEngine(Generic[E]):
         self._watch: Watch | None = None
         asked = max_waiting is not None or shedding is not None
         try:
-            rules = Rules(max_waiting=max_waiting, shedding=shedding) if asked else None
+            rules = AdmissionRules(max_waiting=max_waiting, shedding=shedding) if asked else None
             locks = None if locking == Locking() else locking
             self._home = Home.of(sync_engine, waiting, rules, locks)
             self._home.gate()

@@ -41,7 +41,7 @@ def decorate_async(function: F, asked: Asked, uow: Callable[[], Any]) -> F:
     @functools.wraps(function)
     async def in_unit(*args: Any, **kwargs: Any) -> Any:
         one = uow()
-        retry = effective(one._home, policy, given, place)
+        retry = effective(policy, given, place)
         attempts = AsyncAttempts(
             lambda: AsyncUnit(one.engine, one._home, settings, place, inject.name), retry
         )
@@ -69,7 +69,7 @@ def decorate_sync(function: F, asked: Asked, uow: Callable[[], Any]) -> F:
     @functools.wraps(function)
     def in_unit(*args: Any, **kwargs: Any) -> Any:
         one = uow()
-        retry = effective(one._home, policy, given, place)
+        retry = effective(policy, given, place)
         attempts = SyncAttempts(
             lambda: SyncUnit(one.engine, one._home, settings, place, inject.name), retry
         )

@@ -91,10 +91,6 @@ class AsyncGate:
         if self._stepping or not self._keeper.try_leave(permits):
             self._step(lambda now: self._keeper.leave(now, permits))
 
-    def resize(self, capacity: int) -> None:
-        """Change the number of permits; who holds some keeps them. Raises `ValueError` below 1."""
-        self._step(lambda now: self._keeper.resize(now, capacity))
-
     def stats(self) -> GateStats:
         """The counts so far."""
         return self._keeper.stats()

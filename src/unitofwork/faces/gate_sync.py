@@ -98,10 +98,6 @@ class SyncGate:
         self._returned.append(permits)
         self._take_returned()
 
-    def resize(self, capacity: int) -> None:
-        """Change the number of permits; who holds some keeps them. Raises `ValueError` below 1."""
-        self._step(lambda now: self._keeper.resize(now, capacity))
-
     def stats(self) -> GateStats:
         """The counts so far; read without the lock, so they may be a step apart."""
         return self._keeper.stats()

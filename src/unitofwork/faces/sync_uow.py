@@ -12,7 +12,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import URL
 
 from ..core.attempts import Arguments
-from ..core.home import Rules, Waiting
+from ..core.home import AdmissionRules, Waiting
 from ..core.places import place_of
 from ..core.retried import effective, split_options
 from ..errors import ConfigurationError
@@ -26,7 +26,7 @@ from .sync_retry import SyncAttempts, run_attempts
 from .sync_unit import SyncUnit
 
 
-def _gate(capacity: int, rules: Rules) -> SyncGate:
+def _gate(capacity: int, rules: AdmissionRules) -> SyncGate:
     return SyncGate(capacity, max_waiting=rules.max_waiting, shedding=rules.shedding)
 
 
@@ -107,7 +107,7 @@ class UnitOfWork(UnitsOfEngine[Engine]):
 
     def _attempts(self, options: Any, place: Place, name: str | None) -> SyncAttempts:
         settings, asked, given = split_options(dict(options))
-        policy = effective(self._home, asked, given, place)
+        policy = effective(asked, given, place)
         return SyncAttempts(
             lambda: SyncUnit(self.engine, self._home, settings, place, name), policy
         )

@@ -69,7 +69,7 @@ class PermitQueue(Generic[T]):
 
     @property
     def in_use(self) -> int:
-        """Permits granted and not yet released; above the capacity only after it was reduced."""
+        """Permits granted and not yet released."""
         return self._in_use
 
     @property
@@ -155,18 +155,6 @@ class PermitQueue(Generic[T]):
             ticket.admission = Admission.SHED
             dropped.append(ticket)
         return dropped + self._advance() if dropped else dropped
-
-    def resize(self, capacity: int) -> list[T]:
-        """Change the capacity (`ValueError` below 1); who holds permits keeps them.
-
-        Returns the tickets that could never be granted now (`TOO_MANY`), then those granted.
-        """
-        self._capacity = _at_least_one("capacity", capacity)
-        too_large = [ticket for ticket in self._line if ticket.permits > capacity]
-        for ticket in too_large:
-            del self._line[ticket]
-            ticket.admission = Admission.TOO_MANY
-        return too_large + self._advance()
 
     def _advance(self) -> list[T]:
         granted = []
@@ -319,11 +307,6 @@ class Gatekeeper(Generic[T]):
         if codel is None:
             return []
         return self._settled(now, self._queue.shed(lambda head: codel.judge(now, head.queued_at)))
-
-    def resize(self, now: float, capacity: int) -> list[T]:
-        """Change the number of permits (`ValueError` below 1)."""
-        _at_least_one("capacity", capacity)
-        return self.sweep(now) + self._settled(now, self._queue.resize(capacity))
 
     def refusal(self, ticket: T) -> GateError:
         """The error for a ticket that was settled, but not granted."""

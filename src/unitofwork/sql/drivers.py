@@ -1,4 +1,4 @@
-"""How each driver ends a query that its task or thread no longer waits for."""
+"""What each driver's connection is asked for: stop a query, is it alive, shut its socket."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def prepare_engine(engine: Engine, settings: Mapping[str, str]) -> None:
     @event.listens_for(engine, "connect")
     def connected(dbapi_connection: Any, record: ConnectionPoolEntry) -> None:
         if settings:
-            _send_settings(engine, dbapi_connection, settings)
+            _send_settings(dbapi_connection, settings)
 
     @event.listens_for(engine, "checkin")
     def checked_in(dbapi_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -93,7 +93,7 @@ def prepare_engine(engine: Engine, settings: Mapping[str, str]) -> None:
             raise exc.InvalidatePoolError("the connection had died while idle")
 
 
-def _send_settings(engine: Engine, dbapi_connection: Any, settings: Mapping[str, str]) -> None:
+def _send_settings(dbapi_connection: Any, settings: Mapping[str, str]) -> None:
     # Not as startup parameters: PgBouncer refuses those that it doesn't know, and so does a
     # server that is older than a setting. One round trip for each new connection.
     values = ", ".join(f"({_quoted(name)}, {_quoted(value)})" for name, value in settings.items())

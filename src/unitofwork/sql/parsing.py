@@ -12,7 +12,7 @@ from ..policies.statements import Effect, effect_of
 from .commands import Naming, ending, given_back, is_apart, named_locks, whole_tables
 from .lock_requests import LockRequest, Statement
 from .statement_text import Piece, take_apart
-from .trees import TWO_MODES, Lookup, Reader
+from .trees import TWO_MODES, FactsOf, Reader
 
 _DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
 _QUERY = re.compile(
@@ -29,7 +29,7 @@ _COPIED_QUERY = re.compile(r"copy\s*\(", re.IGNORECASE)
 
 
 def read(
-    sql: str, dialect: str, facts: Lookup, default_schema: str | None = None
+    sql: str, dialect: str, facts: FactsOf, default_schema: str | None = None
 ) -> tuple[Statement, ...]:
     """The statements of a text that lock or give back anything, or can't be read. Never raises.
 
@@ -46,7 +46,7 @@ def read(
 class _Reading:
     """One text."""
 
-    def __init__(self, grammar: str, naming: Naming, facts: Lookup, keys: list[str | int]) -> None:
+    def __init__(self, grammar: str, naming: Naming, facts: FactsOf, keys: list[str | int]) -> None:
         self._grammar = grammar
         self._naming = naming
         self._facts = facts

@@ -41,9 +41,7 @@ from sqlalchemy.sql.selectable import FromClause, TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
 from ..policies.locks.book import Strength
-from .key_types import has_other_spellings as has_other_spellings
-from .key_types import key_columns as key_columns
-from .key_types import types_sent
+from .key_types import key_columns, types_sent
 from .transaction_ids import known_as
 
 

@@ -22,7 +22,7 @@ from .lock_requests import (
     TableFacts,
 )
 
-Lookup = Callable[[str], TableFacts | None]
+FactsOf = Callable[[str], TableFacts | None]
 #: As sqlglot calls the databases whose rows know reading and writing only.
 TWO_MODES = frozenset({"mysql"})
 
@@ -34,7 +34,7 @@ class Reader:
         self,
         grammar: str,
         naming: Naming,
-        facts: Lookup,
+        facts: FactsOf,
         keys: list[str | int],
         trees: list[Any],
     ) -> None:
@@ -50,6 +50,7 @@ class Reader:
         self.is_read = bool(trees)
 
     def locks(self) -> Iterator[LockRequest]:
+        """In the order in which the server takes them, as far as the text tells."""
         for tree in self._trees:
             for node in _inside_out(tree):
                 if isinstance(node, exp.Select):

@@ -32,7 +32,8 @@ from ..core.transaction import CoreTransaction
 from ..core.unit import Unit
 from ..policies.locks.book import Strength
 from ..policies.locks.order import Resource
-from ..sql.row_locks import FOR, key_columns
+from ..sql.key_types import key_columns
+from ..sql.row_locks import FOR
 from ..types import Place
 
 #: A table with more rows is left out, and named in `LockAudit.skipped`.

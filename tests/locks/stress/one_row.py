@@ -7,7 +7,6 @@ they are told apart from the deadlocks that there must not be.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 from tests.support.probe import ServerProbe
@@ -51,16 +50,12 @@ class OneRow:
 
 def ask_for_one_row(one: Unit, two: Unit) -> bool:
     """Whether one asks for KEY SHARE and the other for UPDATE of a row that neither holds."""
-    first, second = _asking(one), _asking(two)
+    first, second = one.asking, two.asking
     return any(
         {first[row], second[row]} == ENDS
         for row in first.keys() & second.keys()
         if row not in one.book.held and row not in two.book.held
     )
-
-
-def _asking(unit: Unit) -> Mapping[Any, Strength]:
-    return unit.asking if isinstance(unit.asking, Mapping) else {}
 
 
 def _process(unit: Unit) -> int | None:

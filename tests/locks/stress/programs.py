@@ -84,6 +84,7 @@ class Program:
                 source, target = self.tx.lock_many(Account, [one, other])
             case how:
                 source = self.session.get_one(Account, one)
+                # Its copy may be one from before the lock of this very transaction, changed since.
                 source.balance = Account.balance - amount
                 if how == "flush":
                     self.session.flush()
@@ -91,7 +92,6 @@ class Program:
                 target.balance = Account.balance + amount
                 self.session.flush()
                 return
-        # Its copy may be one from before the lock of this very transaction, changed since.
         source.balance -= amount
         target.balance += amount
         self.session.flush()

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from unitofwork.core import transaction
-from unitofwork.core.locks import acquire, again, by_key, flush, ordered, survey, upserts
+from unitofwork.core.locks import acquire, again, by_key, ordered, survey, upserts
 from unitofwork.core.locks import bulk as bulk_module
+from unitofwork.core.locks.unique import Claims
 from unitofwork.core.unit import Unit
 from unitofwork.policies.locks import book as books
 from unitofwork.policies.locks.book import Book, Plan, Wants
@@ -92,7 +93,7 @@ def no_order(patch: Patch) -> None:
 
 def no_owner_check(patch: Patch) -> None:
     """Of R7: the row that has the value already may be under way."""
-    patch.setattr(survey.Survey, "_claim", survey.Survey._name)
+    patch.setattr(Claims, "claim", Claims.name)
 
 
 def no_guard(patch: Patch) -> None:
@@ -111,7 +112,6 @@ def no_closure(patch: Patch) -> None:
     def nothing(*_: Any) -> Iterator[Any]:
         return iter(())
 
-    patch.setattr(flush, "closure", nothing)
     patch.setattr(ordered, "closure", nothing)
 
 

@@ -82,15 +82,14 @@ def acquire_known(tx: CoreTransaction, wants: Wants) -> None:
     one; the write that follows would, and would lock it unknown to the book (LOCKS class 23).
     """
     acquire(tx, wants)
-    covers = tx.unit.book.covers
-    acquire(tx, {row: how for row, how in wants.items() if not covers(row, how)})
+    acquire(tx, tx.unit.book.missing(wants))
 
 
 def guard(tx: CoreTransaction, wait: Wait, strengths: Iterable[Strength]) -> float | None:
-    """How long a request that asks not to wait may do so all the same.
+    """Limit the waits of a request that asks for none; the seconds that one may last all the same.
 
-    For a table that others keep for themselves, and with KEY SHARE for some rows (LOCKS class 25).
-    Who holds nothing may wait for the table while it skips rows: that is in order.
+    It waits for a table that others keep for themselves, and with KEY SHARE for some rows (LOCKS
+    class 25). None, no limit: who holds nothing may wait for the table while it skips rows.
     """
     if tx.unit.book.top is not None:
         limit_waits(tx.unit, connection_of(tx))
@@ -152,42 +151,31 @@ def take(
     """
     names = {resource: how for resource, how in wants.items() if resource.rank == NAMES}
     if 0 < len(names) < len(wants):
-        rows = {resource: how for resource, how in wants.items() if resource not in names}
+        others = {resource: how for resource, how in wants.items() if resource not in names}
         take(unit, connection, names, wait, during, is_answer=is_answer)
-        take(unit, connection, rows, wait, during, is_answer=is_answer)
+        take(unit, connection, others, wait, during, is_answer=is_answer)
         return
+    runs = list(_runs(wants))
+    tables = [None if names else unit.home.tables.table_of(rows[0]) for _, rows in runs]
     steps: list[Step] = []
-    asked: list[list[Resource]] = []
-    parameters: dict[str, Any] = limits(unit, during).parameters()
-    for number, (strength, resources) in enumerate(_runs(wants)):
-        is_name = resources[0].rank == NAMES
-        table = None if is_name else unit.home.tables.table_of(resources[0])
-        step = step_for(table, strength, len(resources))
-        keys = [each.order if is_name else each.key for each in resources]
-        parameters |= rows_parameters(number, step, keys)
-        steps.append(step)
-        asked.append(resources)
+    parameters = limits(unit, during).parameters()
+    for number, (table, (strength, rows)) in enumerate(zip(tables, runs, strict=True)):
+        steps.append(step_for(table, strength, len(rows)))
+        keys = [each.order if names else each.key for each in rows]
+        parameters |= rows_parameters(number, steps[-1], keys)
     statement = lock_statement(tuple(steps), wait)
     with locking(unit, wants, is_answer=is_answer):
         found = answer(connection.execute(statement, parameters), len(steps))
     note(unit, found.transaction_id, found.lock_timeout)
-    for step, resources in zip(steps, asked, strict=True):
-        if step.table is not None:
-            unit.book.touch(resources[0].rank)
     place = unit.called_at()
-    refused = [
-        resource
-        for step, resources, got in zip(steps, asked, found.locked, strict=True)
-        if step.table is None and wait is not Wait.BLOCK
-        for resource in (each for at, each in enumerate(resources) if at not in got)
-    ]
-    for step, resources, got in zip(steps, asked, found.locked, strict=True):
+    for (strength, rows), got in zip(runs, found.locked, strict=True):
+        unit.book.touch(rows[0].rank)
         for at in got:
-            unit.book.record(resources[at], step.strength, place)
+            unit.book.record(rows[at], strength, place)
+    refused = {} if wait is Wait.BLOCK else unit.book.missing(names)
     if refused:
-        names = dict.fromkeys(refused, Strength.UPDATE)
-        refuse_own_rows(unit, names)
-        raise late_lock(unit, names)
+        refuse_own_rows(unit, refused)
+        raise late_lock(unit, refused)
 
 
 def _runs(wants: Wants) -> Iterator[tuple[Strength, list[Resource]]]:

@@ -31,8 +31,7 @@ def lock_first(unit: Unit, connection: Connection) -> None:
 def _lock_first(unit: Unit, connection: Connection) -> None:
     if not locks_first(unit):
         return
-    wanted = {**asked_names(unit), **wanted_first(unit)}
-    wanted = {each: how for each, how in wanted.items() if not unit.book.covers(each, how)}
+    wanted = unit.book.missing({**asked_names(unit), **wanted_first(unit)})
     if not wanted:
         return
     is_inside = unit.book.floor is not None and unit.book.floor() is not None

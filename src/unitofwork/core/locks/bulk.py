@@ -12,9 +12,10 @@ from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
 from ...errors import ConfigurationError
 from ...policies.locks.book import stronger
 from ...policies.locks.order import Resource
-from ...sql.row_locks import Step, among_keys, has_other_spellings, rows_parameters
+from ...sql.key_types import has_other_spellings
+from ...sql.row_locks import Step, among_keys, rows_parameters
 from .acquire import acquire, connection_of, locking
-from .dml import COMPUTED, Keys, Parameters, Target, assigned, keys_in, value_of
+from .dml import COMPUTED, Parameters, Target, assigned, keys_in, value_of
 from .lookups import Effect, Found, check_parent
 from .ordered import (
     changing_links,
@@ -64,7 +65,7 @@ class _Change:
         self._tables_met = {target.table}
         effect = Effect.DELETED if isinstance(statement, Delete) else Effect.CHANGED
         self._lookup = lookup_of(target.table, effect, self._sets or ())
-        self._claims = Claims(tx)
+        self._claims = Claims(tx.unit.home.locking.unique_names)
         changed = self._sets if isinstance(statement, Update) else None
         self._unique = self._claims.concern(target.table, changed)
 
@@ -77,13 +78,13 @@ class _Change:
             if may_differ(self._statement.whereclause, *self._expressions().values()):
                 return None
             rows = self._read(found)
-            self._claims.lock(found)
+            self._claims.lock(self._tx, found)
             if self._follows_values() and len(self._held(rows)) < len(rows):
                 acquire(self._tx, found.wants)
                 rows, found = self._read_anew(rows)
             whole = False
         else:
-            rows = [self._row(key) for key in keys.values]
+            rows = [self._row(key) for key in keys]
             for resource in rows:
                 found.want(resource, self._lookup.strength)
             for link in self._links_set():
@@ -112,24 +113,28 @@ class _Change:
     def _row(self, key: tuple[Any, ...]) -> Resource:
         return self._tables.row(self._target.table, key)
 
-    def _keys(self) -> Keys | None:
+    def _keys(self) -> list[tuple[Any, ...]] | None:
         if has_other_spellings(self._target.table):
             return None
         found = keys_in(self._statement.whereclause, self._target, self._parameters)
         try:
-            for key in () if found is None else found.values:
+            for key in found or ():
                 self._row(key)
         except ConfigurationError:
             return None  # no such key; what that means is the database's to say
         return found
 
-    def _depends_on_rows(self, keys: Keys) -> bool:
+    def _depends_on_rows(self, keys: Iterable[tuple[Any, ...]]) -> bool:
         """Whether what is to be locked follows from what is in the rows."""
         if depends_on_rows(self._lookup):
             return True
-        if any(COMPUTED in self._will_be(link.columns, {}) for link in self._links_set()):
+        if self._refers_to_computed():
             return True
-        return is_checked_again(self._tx.unit, self._lookup, map(self._row, keys.values))
+        return is_checked_again(self._tx.unit, self._lookup, map(self._row, keys))
+
+    def _refers_to_computed(self) -> bool:
+        """Whether SET has a foreign key computed, or leaves a part of one as it is."""
+        return any(COMPUTED in self._will_be(link.columns, {}) for link in self._links_set())
 
     def _expressions(self) -> dict[Column[Any], Any]:
         """What SET computes for a foreign key, or a unique one; it is to be computed before too."""
@@ -146,7 +151,7 @@ class _Change:
         """Whether more is to be locked by what else than its key is in a row."""
         return (
             bool(self._unique)
-            or any(COMPUTED in self._will_be(link.columns, {}) for link in self._links_set())
+            or self._refers_to_computed()
             or any(link.key_order is None for link in changing_links(self._lookup))
         )
 
@@ -155,9 +160,9 @@ class _Change:
 
         What they have now, they keep.
         """
-        found, self._claims = Found(), Claims(self._tx)
+        found, self._claims = Found(), Claims(self._claims.is_on)
         rows = self._read(found, self._held(rows))
-        self._claims.lock(found)
+        self._claims.lock(self._tx, found)
         return rows, found
 
     def _held(self, rows: Iterable[Resource]) -> list[Resource]:
@@ -167,7 +172,7 @@ class _Change:
     def _read(self, found: Found, among: Sequence[Resource] | None = None) -> list[Resource]:
         """Read the rows that WHERE finds now, and what they refer to."""
         expressions = self._expressions()
-        keys = self._lookup._selected()
+        keys = self._lookup.selected()
         own = list(dict.fromkeys(itertools.chain(keys, *self._unique)))
         statement = select(
             *(self._target.source.c[column.key] for column in own),
@@ -191,10 +196,11 @@ class _Change:
         more = self._lookup.found(self._tx, dict.fromkeys(answers))
         stronger(found.wants, more.wants)
         found.lookups += more.lookups
+        links = self._links_set()
         for row in rows:
             before = dict(zip(own, row, strict=False))
             values = before | dict(zip(expressions, row[len(own) :], strict=True))
-            for link in self._links_set():
+            for link in links:
                 check_parent(self._tables, link, self._will_be(link.columns, values), found)
             self._claims.give_up(self._target.table, self._unique, before)
             for unique in self._unique if self._sets else ():

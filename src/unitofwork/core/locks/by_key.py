@@ -13,7 +13,8 @@ from sqlalchemy.orm import ORMExecuteState
 from ...errors import ConfigurationError
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
-from ...sql.row_locks import Step, among_keys, has_other_spellings, rows_parameters
+from ...sql.key_types import has_other_spellings
+from ...sql.row_locks import Step, among_keys, rows_parameters
 from .acquire import connection_of, locking
 from .dml import COMPUTED, Parameters, Target, assigned, keys_in, value_of
 from .lookups import Effect, Found, check_parent, lookups_of
@@ -57,7 +58,7 @@ def execute_by_key(
     if is_mapped and target.mapper is not None:
         tables = tables_of(target.mapper)
         parts = [Target(table, table, target.entity, target.mapper) for table in tables]
-    found, claims = Found(), Claims(tx)
+    found, claims = Found(), Claims(tx.unit.home.locking.unique_names)
     written: list[_Written] = []
     order: list[Resource] = []
     is_delete = isinstance(statement, Delete)
@@ -72,7 +73,7 @@ def execute_by_key(
             if not _want(tx, written[-1], found):
                 return None
             _claim(tx, written[-1], claims)
-    claims.lock(found)
+    claims.lock(tx, found)
     state.parameters = [sets[place] for place in sorted(range(len(sets)), key=order.__getitem__)]
     # Sorted, they wait in order by themselves; what is not there is an error of a plain update.
     met = {part.table for part in parts}
@@ -107,9 +108,9 @@ def _rows(
             key = tuple(values[column] for column in own)
         else:
             keys = keys_in(statement.whereclause, target, one)
-            if keys is None or len(keys.values) != 1:
+            if keys is None or len(keys) != 1:
                 return None
-            key = keys.values[0]
+            (key,) = keys
         try:
             rows.append(tx.unit.home.tables.row(target.table, key))
         except ConfigurationError:

@@ -22,10 +22,10 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.sql.selectable import FromClause
 
 from .tables import key_columns
-from .values import Unknown, default_of
+from .values import Unknown, default_of, is_expression
 
 #: A value that the database will compute.
-COMPUTED: Any = type("Computed", (), {"__repr__": lambda self: "COMPUTED"})()
+COMPUTED: Any = Unknown.COMPUTED
 Row = Mapping[Column[Any], Any]
 Parameters = Mapping[str, Any]
 
@@ -111,47 +111,36 @@ def value_of(value: Any, parameters: Parameters) -> Any:
     """A plain value as it will be sent; COMPUTED for an expression."""
     if isinstance(value, BindParameter):
         return parameters.get(value.key, COMPUTED if value.required else value.effective_value)
-    if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
-        return COMPUTED
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The primary keys that a WHERE clause names."""
-
-    values: list[tuple[Any, ...]]
-    #: It asks for nothing else.
-    is_all: bool
+    return COMPUTED if is_expression(value) else value
 
 
 def keys_in(
     where: ColumnElement[bool] | None, target: Target, parameters: Parameters
-) -> Keys | None:
-    """The keys that WHERE names one by one, by equality or IN; None if it does not."""
+) -> list[tuple[Any, ...]] | None:
+    """The primary keys that WHERE names one by one, by equality or IN; None if it does not."""
     own = [target.source.c[column.key] for column in key_columns(target.table)]
     named: dict[int, list[Any]] = {}
-    used = total = 0
     for part in _conjuncts(where):
-        total += 1
         match _equality(part, parameters):
             case Tuple() as left, values:
                 whole = [each for each in left.clauses if isinstance(each, ColumnElement)]
                 if len(whole) == len(own) and all(map(_same, whole, own)):
-                    return Keys([tuple(value) for value in values], False)
+                    return _known(map(tuple, values))
             case left, values:
                 for place, column in enumerate(own):
                     if place not in named and _same(left, column):
                         named[place] = values
-                        used += 1
                         break
             case _:
                 pass
     if len(named) < len(own):
         return None
-    keys = itertools.product(*(named[place] for place in range(len(own))))
-    known = [key for key in dict.fromkeys(keys) if not any(part is None for part in key)]
-    return Keys(known, used == total)
+    return _known(itertools.product(*(named[place] for place in range(len(own)))))
+
+
+def _known(keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Each once; no row has one that is partly NULL."""
+    return [key for key in dict.fromkeys(keys) if not any(part is None for part in key)]
 
 
 def _same(one: Any, column: Any) -> bool:

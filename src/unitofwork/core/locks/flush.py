@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import Row, Select
+from typing import TYPE_CHECKING
 
 from ...policies.locks.book import stronger
 from ..reads import Difference, compare, stale_read
-from .acquire import acquire_known, connection_of, locking
+from .acquire import connection_of
 from .again import locks_first
 from .comparing import lock_and_compare
 from .covered import rows_covered
 from .declared import declared
-from .footprint import Footprint, closure, footprint, rows_of
+from .footprint import Footprint, footprint, rows_of
 from .fresh import Suspects, changed_objects, note_compared, suspects_among
+from .ordered import lock_found
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -35,7 +34,7 @@ def lock_before(tx: CoreTransaction) -> None:
     if unit.home.rules.locks_rows:
         covered = rows_covered(tx)
         if covered is not None:
-            unit.flushing = Footprint(covered)
+            unit.flushing = Footprint(writes=covered)
             if compares:
                 suspects = suspects_among(tx, changed_objects(tx))
         else:
@@ -51,7 +50,9 @@ def lock_before(tx: CoreTransaction) -> None:
             # A wait that is in order may be long; after a lock query lock_timeout may be short.
             alone = found.in_own_order and not unit.waits_are_limited and not suspects.rows
             if not alone and not found.is_covered:
-                lock_footprint(tx, found)
+                lock_found(tx, found, found.names)
+                # The book has those that the database returned; the others are not held.
+                found.wants = {}
             unit.flushing = found
     elif compares:
         suspects = suspects_among(tx, footprint(tx).overwritten)
@@ -62,21 +63,6 @@ def lock_before(tx: CoreTransaction) -> None:
         if stale:
             raise stale_read(tx, stale)
         note_compared(tx, suspects, differences)
-
-
-def lock_footprint(tx: CoreTransaction, found: Footprint) -> None:
-    """Take all of its locks; what only a query can find after the rest."""
-    acquire_known(tx, {**found.names, **found.wants})
-    # The book has those that the database returned; the others are not held.
-    found.wants = {}
-
-    def ask(statement: Select[Any]) -> list[Row[Any]]:
-        with locking(tx.unit):
-            return list(connection_of(tx).execute(statement))
-
-    for level in closure(tx, found, ask):
-        acquire_known(tx, level.wants)
-        found.writes += level.writes
 
 
 def note_after(tx: CoreTransaction) -> None:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row, Select, select
 from sqlalchemy.orm.attributes import instance_state
 
-from ...policies.locks.book import Strength, stronger
+from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from .intent import State
 from .lookups import Found, Lookup
 from .own_order import in_own_order
 from .shapes import shape_of
 from .survey import Survey, stored
-
-__all__ = ["Footprint", "Found", "Lookup", "closure", "footprint", "rows_of"]
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -29,15 +27,9 @@ MOST_VALUES = 10_000
 
 
 @dataclass(slots=True)
-class Footprint:
-    """What one flush will lock."""
+class Footprint(Found):
+    """What one flush will lock; `wants` until it is locked by a query."""
 
-    #: Rows updated or deleted.
-    writes: list[Resource]
-    #: Rows known by their primary key, until they are locked by a query.
-    wants: dict[Resource, Strength] = field(default_factory=dict)
-    #: Rows that only a query can find: parents by a unique column, children of a cascade.
-    lookups: list[Lookup] = field(default_factory=list)
     #: Rows inserted under a key that is known now.
     inserts: list[Resource] = field(default_factory=list)
     #: Inserted objects whose key the flush will tell; `rows_of` names their rows then.
@@ -61,12 +53,9 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
     """
     book = tx.unit.book
     survey = Survey(tx, tx.unit.home.tables, book, names)
-    nothing_else = (
-        not survey.lookups
-        and not survey.is_unsure
-        and all(book.covers(one, strength) for one, strength in survey.names.items())
-    )
-    missing = {one: how for one, how in survey.wants.items() if not book.covers(one, how)}
+    names_missing = book.missing(survey.claims.names)
+    nothing_else = not survey.lookups and not survey.is_unsure and not names_missing
+    missing = book.missing(survey.wants)
     return Footprint(
         wants=survey.wants,
         lookups=survey.lookups,
@@ -75,7 +64,7 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         writes=survey.writes,
         deletes=survey.deleted,
         overwritten=survey.overwritten,
-        names=survey.names,
+        names=survey.claims.names,
         in_own_order=nothing_else
         and in_own_order(book, missing, survey.upgraded, survey.updated, survey.mappers),
         is_covered=nothing_else and not missing,
@@ -83,7 +72,7 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
 
 
 def closure(
-    tx: CoreTransaction, found: Footprint | Found, ask: Callable[[Select[Any]], Iterable[Row[Any]]]
+    tx: CoreTransaction, found: Found, ask: Callable[[Select[Any]], Iterable[Row[Any]]]
 ) -> Iterator[Found]:
     """Look up what `found.lookups` stand for, level by level: cascades go on.
 
@@ -99,10 +88,7 @@ def closure(
                 are_there: list[Any] = [lookup.exists() for lookup in together]
                 (answer,) = ask(select(*are_there))
             for lookup in itertools.compress(together, answer):
-                more = lookup.found(tx, ask(lookup.statement()))
-                stronger(level.wants, more.wants)
-                level.writes += more.writes
-                level.lookups += more.lookups
+                level.add(lookup.found(tx, ask(lookup.statement())))
         yield level
         lookups = level.lookups
 

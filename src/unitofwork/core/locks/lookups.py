@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from sqlalchemy import Column, ColumnElement, Exists, Select, Table, select, tuple_
 from sqlalchemy.engine import Row
 
-from ...policies.locks.book import Strength
+from ...policies.locks.book import Strength, stronger
 from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
 from .keys import to_child, to_parent
@@ -60,6 +60,12 @@ class Found:
             self.upgraded.add(resource)
             self.wants[resource] = max(before, strength)
 
+    def add(self, more: Found) -> None:
+        """Add what else was found."""
+        stronger(self.wants, more.wants)
+        self.lookups += more.lookups
+        self.writes += more.writes
+
 
 #: By which lookup the consequences of a row's end, or of a change of these columns, are followed
 #: up, each once.
@@ -98,7 +104,7 @@ class Lookup:
 
     def statement(self) -> Select[Any]:
         """The query for them."""
-        return select(*self._selected()).where(self._condition())
+        return select(*self.selected()).where(self._condition())
 
     def exists(self) -> Exists:
         """Whether there are any."""
@@ -116,7 +122,7 @@ class Lookup:
         key = key_columns(self.table)
         follow: list[dict[Column[Any], Any]] = []
         for answer in rows:
-            values = dict(zip(self._selected(), answer, strict=True))
+            values = dict(zip(self.selected(), answer, strict=True))
             resource = tables.row(self.table, tuple(values[column] for column in key))
             found.want(resource, self.strength)
             if self.effect in _ONLY_LOCKED:
@@ -136,7 +142,8 @@ class Lookup:
                 found.lookups += child_lookups(link, referred, self.effect, self.followed)
         return found
 
-    def _selected(self) -> list[Column[Any]]:
+    def selected(self) -> list[Column[Any]]:
+        """The columns of the answer."""
         columns = dict.fromkeys(key_columns(self.table))
         if self.effect not in _ONLY_LOCKED:
             for link in links_to(self.table):

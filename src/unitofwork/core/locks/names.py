@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, Table
 from ...errors import ConfigurationError
 from ...policies.locks.book import Strength, Wants
 from ...policies.locks.order import Resource, name
+from .acquire import locking
 from .keys import forms_of_columns
 
 if TYPE_CHECKING:
@@ -52,10 +53,7 @@ def hold_names(unit: Unit, connection: Connection, undo: list[Any]) -> None:
     names = asked_names(unit)
     keys = [each.order[0] for each in names]
     undo.append(rules.drop_names)
-    unit.is_locking = True
-    try:
+    with locking(unit, names):
         rules.hold_names(connection, keys, unit.settings, unit.remaining())
-    finally:
-        unit.is_locking = False
     for resource, strength in names.items():
         unit.book.record(resource, strength, unit.opened_at)

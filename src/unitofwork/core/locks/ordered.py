@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Delete, Result, Table
+from sqlalchemy import Column, Delete, Result, Select, Table
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import ORMExecuteState
 
-from ...policies.locks.book import Wants
+from ...policies.locks.book import NOTHING, Wants
 from ...policies.locks.order import Resource
 from .acquire import acquire_known, connection_of, limit_waits, locking
 from .footprint import closure
@@ -52,19 +52,19 @@ def waits_alone(unit: Unit, found: Found) -> bool:
     return not plan.late and not found.lookups and not unit.waits_are_limited
 
 
-def lock_found(tx: CoreTransaction, found: Found) -> set[Table]:
+def lock_found(tx: CoreTransaction, found: Found, names: Wants = NOTHING) -> set[Table]:
     """Take the locks in order, then those of the rows that follow from them. Returns their tables.
 
     Those of which no row was found too: the server locks them as such.
     """
-    acquire_known(tx, found.wants)
+    acquire_known(tx, {**names, **found.wants})
     tables = {lookup.table for lookup in found.lookups}
 
-    def ask(statement: Any) -> list[Row[Any]]:
+    def ask(statement: Select[Any]) -> list[Row[Any]]:
         with locking(tx.unit):
             return list(connection_of(tx).execute(statement))
 
-    for level in closure(tx, cast(Any, found), ask):
+    for level in closure(tx, found, ask):
         acquire_known(tx, level.wants)
         found.writes += level.writes
         tables.update(lookup.table for lookup in level.lookups)

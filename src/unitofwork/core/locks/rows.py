@@ -14,13 +14,13 @@ from sqlalchemy.orm import Mapper, aliased
 from ...errors import ConfigurationError, RowNotFoundError
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
+from ...sql.key_types import has_other_spellings
 from ...sql.row_locks import (
     FOR,
     Step,
     Wait,
     among_keys,
     find_statement,
-    has_other_spellings,
     load_statement,
     rows_parameters,
 )
@@ -108,12 +108,15 @@ def _take(tx: CoreTransaction, asked: Asked, how: How) -> dict[type[Any], dict[K
         return {asked[0][0]: _lock_and_load(tx, asked[0][1], wants, how)}
     acquire(tx, wants, wait=how.wait, timeout=how.timeout)
     return {
-        entity: load(tx, entity, mapper, _locked(tx, mapper, keys, how))
+        entity: {
+            tuple(inspect(one).identity): one
+            for one in _load(tx, mapper, select(entity), _locked(tx, mapper, keys, how))
+        }
         for entity, mapper, keys in asked
     }
 
 
-def skipped(tx: CoreTransaction, entity: type[Any], key: Any) -> RowNotFoundError:
+def skipped(entity: type[Any], key: Any) -> RowNotFoundError:
     """The error for one row that was passed over because another transaction holds it."""
     return RowNotFoundError(
         f"{entity.__name__} {key!r} is locked by another transaction, and skip_locked was asked "
@@ -151,14 +154,6 @@ def lock_where(tx: CoreTransaction, statement: Select[Any], how: How) -> list[An
     rows = _load(tx, mapper, statement.limit(None).offset(None), held)
     note_read(tx, rows)
     return rows
-
-
-def load(
-    tx: CoreTransaction, entity: type[Any], mapper: Mapper[Any], keys: Sequence[Key]
-) -> dict[Key, Any]:
-    """The rows as they are now, by key."""
-    rows = _load(tx, mapper, select(entity), keys)
-    return {tuple(inspect(instance).identity): instance for instance in rows}
 
 
 def _load(

@@ -57,7 +57,6 @@ def _incoming(part: Part, links: tuple[Link, ...]) -> tuple[tuple[Link, Attribut
 class Shape:
     """How the objects of one mapped class lie in their tables."""
 
-    mapper: Mapper[Any]
     #: The base of an inheritance first.
     parts: tuple[Part, ...]
     #: Where in the identity of an object each attribute of its primary keys stands.
@@ -93,7 +92,6 @@ def shape_of(mapper: Mapper[Any]) -> Shape:
     keys = [keys for part in parts for keys in (*part.outgoing, *part.unique)]
     linked = {attribute for _, attributes in keys for attribute in attributes}
     return Shape(
-        mapper=mapper,
         parts=parts,
         identity=_identity(mapper, parts),
         equal=equal,

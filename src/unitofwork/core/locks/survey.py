@@ -12,11 +12,11 @@ from ...policies.locks.book import Book, Strength
 from ...policies.locks.order import Resource
 from .intent import intent_of
 from .lookups import Effect, Followed, Found, check_parent, child_lookups, lookups_of
-from .names import name_of_value
 from .relations import Pair, Relations
 from .schema import Columns, Link, links_from, links_to
 from .shapes import Attributes, Part, Shape, shape_of
 from .tables import Tables, key_columns
+from .unique import Claims
 from .values import Unknown, all_known, is_expression
 
 State = InstanceState[Any]
@@ -30,7 +30,7 @@ class Survey(Found):
         super().__init__()
         self.inserts: list[Resource] = []
         self.new_objects: list[object] = []
-        self.names: dict[Resource, Strength] = {}
+        self.claims = Claims(names)
         #: Rows that get one UPDATE, as far as that alone sets when it is sent.
         self.updated: dict[Resource, State] = {}
         self.deleted: set[Resource] = set()
@@ -43,14 +43,11 @@ class Survey(Found):
         self._session = session
         self._tables = tables
         self._book = book
-        self._with_names = names
         #: Deleted rows whose children are among the lookups.
         self._followed: Followed = {}
         self._children: dict[tuple[Link, Effect], list[Values]] = {}
         #: Rows to be read once they are locked, by what happens to them.
         self._rows: dict[tuple[Table, Effect, frozenset[Column[Any]]], list[Values]] = {}
-        #: Values of unique columns that rows are to get.
-        self._claimed: dict[tuple[Table, Columns], list[Values]] = {}
         self._run()
 
     def _run(self) -> None:
@@ -72,8 +69,7 @@ class Survey(Found):
             self.lookups += lookups_of(table, columns, keys, effect, self._followed, changed)
         for (link, effect), values in self._children.items():
             self.lookups += child_lookups(link, values, effect, self._followed)
-        for (table, columns), values in self._claimed.items():
-            self.lookups += lookups_of(table, columns, values, Effect.OWNING, {})
+        self.lookups += self.claims.owners()
         for resource in self.inserts:
             self.wants.pop(resource, None)
 
@@ -93,7 +89,7 @@ class Survey(Found):
                 if link not in part.to_base:
                     self._check(link, self._values(state, attributes))
             for columns, attributes in self._named(part):
-                self._claim(part.table, columns, self._values(state, attributes))
+                self.claims.claim(part.table, columns, self._values(state, attributes))
         if not is_known:
             self.new_objects.append(state.obj())
 
@@ -135,8 +131,8 @@ class Survey(Found):
                 self._befall(state, part, key, here, Effect.CHANGED)
             for columns, attributes in self._named(part):
                 if not here.isdisjoint(attributes):
-                    self._name(part.table, columns, stored(state, attributes))
-                    self._claim(part.table, columns, self._values(state, attributes))
+                    self._give_up(part.table, columns, stored(state, attributes))
+                    self.claims.claim(part.table, columns, self._values(state, attributes))
 
     def _delete(self, state: State) -> None:
         if state.key is None:
@@ -158,7 +154,7 @@ class Survey(Found):
             self.deleted.add(resource)
             self._befall(state, part, key, (), Effect.DELETED)
             for columns, attributes in self._named(part):
-                self._name(part.table, columns, stored(state, attributes))
+                self._give_up(part.table, columns, stored(state, attributes))
 
     def _changed(self, state: State, shape: Shape, copied: dict[str, Any] | None) -> set[str]:
         """The columns for which the flush will send a value, as the flush itself finds them."""
@@ -179,7 +175,8 @@ class Survey(Found):
 
     def _pair(self, pair: Pair) -> None:
         values = dict(zip(pair.columns, pair.values, strict=True))
-        (self._claim if pair.inserted else self._name)(pair.table, pair.columns, pair.values)
+        note = self.claims.claim if pair.inserted else self.claims.name
+        note(pair.table, pair.columns, pair.values)
         key_of = key_columns(pair.table)
         key = tuple(values.get(column) for column in key_of)
         resource = self._tables.row(pair.table, key) if key and all_known(key) else None
@@ -247,20 +244,14 @@ class Survey(Found):
         self._rows.setdefault((part.table, effect, which), []).append(key)
 
     def _named(self, part: Part) -> list[tuple[Columns, Attributes]]:
-        if not self._with_names:
+        if not self.claims.is_on:
             return []
         key = [] if part.to_base else [(key_columns(part.table), part.key)]
         return [*key, *part.unique]
 
-    def _name(self, table: Table, columns: Columns, values: Values | None) -> None:
-        if self._with_names and values is not None and all_known(values):
-            self.names[name_of_value(table, columns, values)] = Strength.UPDATE
-
-    def _claim(self, table: Table, columns: Columns, values: Values) -> None:
-        """A row is to get a unique value, which another one may have."""
-        self._name(table, columns, values)
-        if self._with_names and all_known(values):
-            self._claimed.setdefault((table, columns), []).append(values)
+    def _give_up(self, table: Table, columns: Columns, values: Values | None) -> None:
+        if values is not None:
+            self.claims.name(table, columns, values)
 
     def _values(self, state: State, attributes: Attributes) -> Values:
         return tuple(

@@ -20,8 +20,7 @@ class Tables:
     """One per engine. `pinned`: the lock-order file's lines, the first is locked first."""
 
     def __init__(self, pinned: Sequence[str] = ()) -> None:
-        self.pinned = tuple(pinned)
-        self._places = {name: place for place, name in enumerate(self.pinned)}
+        self._places = {name: place for place, name in enumerate(pinned)}
         self._ranks: dict[Table, Rank] = {}
         self._by_name: dict[str, Table] = {}
         #: Those whose keys are whole numbers.
@@ -73,13 +72,13 @@ def tables_of(mapper: Mapper[Any]) -> tuple[Table, ...]:
 
 def _depth(table: Table) -> int:
     parents = {
-        one.fullname: {key.column.table.fullname for key in one.foreign_keys if _resolves(key, one)}
+        one.fullname: {key.column.table.fullname for key in one.foreign_keys if _resolves(key)}
         for one in table.metadata.tables.values()
     }
     return depths(parents)[table.fullname]
 
 
-def _resolves(key: Any, table: Table) -> bool:
+def _resolves(key: Any) -> bool:
     # A foreign key to a table that no model has is the database's own affair.
     try:
         return key.column is not None

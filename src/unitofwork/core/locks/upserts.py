@@ -9,7 +9,7 @@ from sqlalchemy import Column, ColumnClause, Insert, Result, Table
 from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import Wants
-from ...sql.row_locks import has_other_spellings
+from ...sql.key_types import has_other_spellings
 from .acquire import connection_of, limit_waits, locking
 from .dml import COMPUTED, Parameters, Target, rows_inserted, value_of
 from .lookups import Effect, Found, check_parent, lookups_of
@@ -55,12 +55,12 @@ def execute_insert(
     inserts = _new_rows(tx, state, statement, target, rows, parameters, found)
     if inserts is None:
         return None
-    claims = Claims(tx)
+    claims = Claims(tx.unit.home.locking.unique_names)
     for part in met:
         keys = claims.concern(part)
         for row in _rows_of(part, statement, target, rows, parameters) if keys else ():
             claims.take(part, keys, row)
-    claims.lock(found, by if updates_on_conflict(conflict) else None)
+    claims.lock(tx, found, by if updates_on_conflict(conflict) else None)
     if updates_on_conflict(conflict):
         known = by is not None and target.table.primary_key
         if by is None or not known or not _want_existing(tx, target, conflict, by, rows, found):
@@ -195,11 +195,7 @@ def _want_existing(
     for each in lookups_of(table, by, wanted, Effect.CHANGED, {}, sets):
         with locking(tx.unit):
             answer = connection_of(tx).execute(each.statement()).all()
-        more = each.found(tx, answer)
-        for resource, strength in more.wants.items():
-            found.want(resource, strength)
-        found.writes += more.writes
-        found.lookups += more.lookups
+        found.add(each.found(tx, answer))
     return True
 
 

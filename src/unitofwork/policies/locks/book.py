@@ -126,6 +126,10 @@ class Book:
             (plan.in_order if above else plan.late)[resource] = strength
         return plan
 
+    def missing(self, wants: Wants) -> dict[Resource, Strength]:
+        """Those of the locks that are not held."""
+        return {one: how for one, how in wants.items() if not self.covers(one, how)}
+
     def record(
         self,
         resource: Resource,
