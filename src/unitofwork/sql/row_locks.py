@@ -138,6 +138,7 @@ _REFUSED = "false"
 _SPACE: ColumnElement[Any] = literal_column("' '", Text)
 _ZERO: ColumnElement[Any] = literal_column("0")
 _LOCK_TIMEOUT: ColumnElement[Any] = literal_column("'lock_timeout'")
+_DETECTOR = func.current_setting(literal_column("'deadlock_timeout'"))
 
 
 @functools.lru_cache(maxsize=512)
@@ -242,6 +243,12 @@ def limit_statement() -> Select[Any]:
     return select(was.c.was, _limit(was.c.was))
 
 
+@functools.cache
+def detector_statement() -> Select[Any]:
+    """The server's deadlock_timeout, in seconds."""
+    return select(_milliseconds(_DETECTOR) / literal_column("1000"))
+
+
 @functools.lru_cache(maxsize=512)
 def find_statement(table: Table) -> Select[Any]:
     """The places of keys, and the keys as they are stored; locks nothing."""
@@ -295,9 +302,7 @@ def _head() -> CTE:
 def _limit(was: ColumnElement[Any]) -> ColumnElement[Any]:
     """Sets what holds for the rest of the transaction, never above what the session had."""
     before = func.coalesce(cast(bindparam("session", type_=Text), Text), was)
-    detector = _milliseconds(
-        func.current_setting(literal_column("'deadlock_timeout'"))
-    ) * literal_column("0.8")
+    detector = _milliseconds(_DETECTOR) * literal_column("0.8")
     after = func.coalesce(cast(bindparam("after", type_=Integer), Numeric), detector)
     limit = func.least(after, func.nullif(_milliseconds(before), _ZERO))
     return func.set_config(_LOCK_TIMEOUT, cast(cast(limit, Integer), Text), literal_column("true"))

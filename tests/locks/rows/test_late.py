@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, text, update
-from sqlalchemy.exc import SAWarning
+from sqlalchemy.exc import DBAPIError, SAWarning
 from sqlalchemy.orm import make_transient_to_detached
 from tests.contract.face import Face, both, result
 from tests.pool.pool_face import line
 
 from unitofwork import LateLockError, RowNotFoundError, TransactionStateError, UnsavedWorkError
 from unitofwork.core.attempts import Story
+from unitofwork.core.locks.again import SERIAL_AFTER
 from unitofwork.policies.retrying import RetryPolicy
 from unitofwork.sql.row_locks import lock_tables
 
-from .model import Account, Entry
+from .model import Account, Base, ByUuid, Entry
 from .test_rows import accounts, is_locked, wait_for_waiter
 
 
@@ -220,6 +222,51 @@ async def test_after_some_refusals_all_others_are_kept_out(
     assert refused == 4
     tables = [one for one in statements if one.startswith("LOCK TABLE")]
     assert tables == ["LOCK TABLE lock_account IN EXCLUSIVE MODE"]
+
+
+async def test_the_serial_mode_gives_way_to_an_insert(
+    face: Face, holder: Connection, statements: list[str]
+) -> None:
+    """An INSERT has the lock of its own table before that of the table that it refers to.
+
+    The serial mode has the parents' table and waits for that of the children: it lets go of the
+    first before the server would find a deadlock, and waits for the second first then.
+    """
+    await accounts(face)
+    face.aside("INSERT INTO lock_entry VALUES (1, 1)")
+    sleeps = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+    async def work(tx: Any) -> None:
+        await result(tx.lock_across({Account: [1], Entry: [1]}))
+        if tx.attempt <= SERIAL_AFTER:
+            raise LateLockError("as if refused", "")
+
+    def insert() -> None:
+        holder.execute(text("INSERT INTO lock_entry SELECT 2, 2 FROM pg_sleep(1.5)"))
+        holder.commit()
+
+    inserting = asyncio.create_task(asyncio.to_thread(insert))
+    while not face.aside(sleeps):
+        await asyncio.sleep(0.01)
+    await result(face.uow.run(as_function(face, work)))
+    assert "LOCK TABLE lock_entry IN EXCLUSIVE MODE" in statements
+    await inserting  # a deadlock would be its error
+    assert face.aside("SELECT id FROM lock_entry ORDER BY id") == [(1,), (2,)]
+
+
+async def test_an_insert_into_a_table_before_what_is_held(face: Face, holder: Connection) -> None:
+    """A unit in its serial mode may keep all others out of it, and wait for what is held here."""
+    await accounts(face)
+    with pytest.raises(DBAPIError, match="lock timeout"):
+        async with both(face.uow()) as tx:
+            tx.add(Entry(id=1, account_id=2))
+            await result(tx.flush())
+            holder.execute(lock_tables([Base.metadata.tables["lock_by_uuid"]]))
+            tx.add(ByUuid(key=uuid.uuid4()))
+            began = time.monotonic()
+            await result(tx.flush())
+    assert time.monotonic() - began < 3  # the session's own lock_timeout is 5 s
+    holder.rollback()
 
 
 async def test_an_inner_unit_must_not_wait_below_the_outer_one(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...policies.locks.book import stronger
 from ..reads import Difference, compare, stale_read
-from .acquire import connection_of
+from .acquire import connection_of, limit_waits
 from .again import locks_first
 from .comparing import lock_and_compare
 from .covered import rows_covered
@@ -49,10 +49,12 @@ def lock_before(tx: CoreTransaction) -> None:
                 differences = lock_and_compare(tx, found.wants, suspects.rows)
             # A wait that is in order may be long; after a lock query lock_timeout may be short.
             alone = found.in_own_order and not unit.waits_are_limited and not suspects.rows
-            if not alone and not found.is_covered:
+            if not found.is_covered and not alone:
                 lock_found(tx, found, found.names)
                 # The book has those that the database returned; the others are not held.
                 found.wants = {}
+            elif not found.in_own_order:
+                limit_waits(unit, connection_of(tx))
             unit.flushing = found
     elif compares:
         suspects = suspects_among(tx, footprint(tx).overwritten)

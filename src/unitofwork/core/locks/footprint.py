@@ -14,7 +14,7 @@ from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from .intent import State
 from .lookups import Found, Lookup
-from .own_order import in_own_order
+from .own_order import in_own_order, inserts_in_order
 from .shapes import shape_of
 from .survey import Survey, stored
 
@@ -66,6 +66,7 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         overwritten=survey.overwritten,
         names=survey.claims.names,
         in_own_order=nothing_else
+        and inserts_in_order(book, missing, survey.ranks)
         and in_own_order(book, missing, survey.upgraded, survey.updated, survey.mappers),
         is_covered=nothing_else and not missing,
     )

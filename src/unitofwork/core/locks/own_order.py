@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from sqlalchemy.orm import InstanceState, Mapper, RelationshipDirection
 
 from ...policies.locks.book import Book, Strength, lowest
-from ...policies.locks.order import Resource
+from ...policies.locks.order import Rank, Resource
 from .shapes import shape_of
 
 
@@ -35,6 +35,19 @@ def in_own_order(
     if book.top is not None and lowest(first, missing[first]) <= book.top:
         return False
     return len(missing) == 1 or _are_sorted_updates(missing, updated, mappers)
+
+
+def inserts_in_order(book: Book, missing: Iterable[Resource], ranks: Iterable[Rank]) -> bool:
+    """Whether no table that is met anew by an INSERT stands before a row that may be held by then.
+
+    A unit in its serial mode may keep all others out of it, and wait for that row.
+    """
+    new = [rank for rank in ranks if not book.is_touched(rank)]
+    if not new:
+        return True
+    first = min(new)
+    is_below = book.top is not None and first < book.top.rank
+    return not is_below and all(first >= resource.rank for resource in missing)
 
 
 def _are_sorted_updates(

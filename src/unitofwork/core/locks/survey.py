@@ -9,7 +9,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper, Session
 
 from ...policies.locks.book import Book, Strength
-from ...policies.locks.order import Resource
+from ...policies.locks.order import Rank, Resource
 from .intent import intent_of
 from .lookups import Effect, Followed, Found, check_parent, child_lookups, lookups_of
 from .relations import Pair, Relations
@@ -30,6 +30,8 @@ class Survey(Found):
         super().__init__()
         self.inserts: list[Resource] = []
         self.new_objects: list[object] = []
+        #: Of the tables that rows are inserted into.
+        self.ranks: set[Rank] = set()
         self.claims = Claims(names)
         #: Rows that get one UPDATE, as far as that alone sets when it is sent.
         self.updated: dict[Resource, State] = {}
@@ -78,6 +80,7 @@ class Survey(Found):
     def _insert(self, state: State) -> None:
         is_known = True
         for part in shape_of(state.mapper).parts:
+            self.ranks.add(self._tables.rank(part.table))
             key = self._values(state, part.key)
             if not all_known(key):
                 is_known = False
@@ -181,6 +184,7 @@ class Survey(Found):
         key = tuple(values.get(column) for column in key_of)
         resource = self._tables.row(pair.table, key) if key and all_known(key) else None
         if pair.inserted:
+            self.ranks.add(self._tables.rank(pair.table))
             if resource is not None:
                 self.inserts.append(resource)
             for link in links_from(pair.table):
