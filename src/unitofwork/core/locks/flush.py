@@ -14,15 +14,17 @@ from .declared import declared
 from .footprint import Footprint, footprint, rows_of
 from .fresh import Suspects, changed_objects, note_compared, suspects_among
 from .ordered import lock_found
+from .raw import holds_unknown
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
 
 
-def lock_before(tx: CoreTransaction) -> None:
+def lock_before(tx: CoreTransaction, is_partial: bool) -> None:
     """Lock what the flush will write, and check that it is still what the unit has read.
 
-    Raises `LateLockError`, `StaleReadError`.
+    `is_partial`: some objects are left for later; what is theirs is locked all the same. Raises
+    `LateLockError`, `StaleReadError`.
     """
     unit = tx.unit
     compares = unit.guards_reads or bool(unit.rows_read)
@@ -42,8 +44,10 @@ def lock_before(tx: CoreTransaction) -> None:
             if compares:
                 suspects = suspects_among(tx, found.overwritten)
             also = declared(tx)
-            if also:
-                stronger(found.wants, also)
+            stronger(found.wants, also)
+            if is_partial:
+                found.inserts, found.new_objects = [], list(tx.new)
+            if also or is_partial:
                 found.in_own_order = found.is_covered = False
             if suspects.rows and not found.names:
                 differences = lock_and_compare(tx, found.wants, suspects.rows)
@@ -53,7 +57,7 @@ def lock_before(tx: CoreTransaction) -> None:
                 lock_found(tx, found, found.names)
                 # The book has those that the database returned; the others are not held.
                 found.wants = {}
-            elif not found.in_own_order:
+            if found.is_unsure or (found.is_covered and not found.in_own_order):
                 limit_waits(unit, connection_of(tx))
             unit.flushing = found
     elif compares:
@@ -76,8 +80,10 @@ def note_after(tx: CoreTransaction) -> None:
     # flush(objects) leaves the others out.
     flushed = [one for one in found.new_objects if one not in tx.new]
     place = None if found.is_covered or not found.wants else tx.unit.called_at()
+    counts_rows = len(found.wants) < 2 or tx.unit.home.rules.dialect.supports_sane_multi_rowcount
     for resource, strength in found.wants.items():
-        if resource in found.deletes:  # which SQLAlchemy does not insist on having found
+        if resource in found.deletes or not counts_rows:
+            # SQLAlchemy does not insist on having found it.
             book.pass_by(resource, strength)
         else:
             book.record(resource, strength, place, is_sure=False)
@@ -85,3 +91,5 @@ def note_after(tx: CoreTransaction) -> None:
         book.record_written(resource)
     for resource in (*found.inserts, *rows_of(tx, flushed)):
         book.record_inserted(resource)
+    if found.is_unsure:
+        holds_unknown(tx.unit)

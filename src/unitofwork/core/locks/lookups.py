@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -52,6 +52,8 @@ class Found:
     writes: list[Resource] = field(default_factory=list)
     #: Rows that are locked twice, the one time stronger than the other.
     upgraded: set[Resource] = field(default_factory=set)
+    #: Rows that get two UPDATEs.
+    rewritten: set[Resource] = field(default_factory=set)
 
     def want(self, resource: Resource, strength: Strength) -> None:
         """Add a lock."""
@@ -115,8 +117,10 @@ class Lookup:
             return self.columns[0].in_([value for (value,) in self.values])
         return tuple_(*self.columns).in_(self.values)
 
-    def found(self, tx: CoreTransaction, rows: Iterable[Row[Any]]) -> Found:
-        """What follows from the answer."""
+    def found(
+        self, tx: CoreTransaction, rows: Iterable[Row[Any]], written: Set[Resource] = frozenset()
+    ) -> Found:
+        """What follows from the answer. `written`: rows that the same flush writes before."""
         tables, book = tx.unit.home.tables, tx.unit.book
         found = Found()
         key = key_columns(self.table)
@@ -131,10 +135,11 @@ class Lookup:
             if self.followed.setdefault((resource, self.effect, self.changed), self) is self:
                 follow.append(values)
             if self.effect is Effect.CHANGED:
+                is_checked_anew = resource in written or book.has_written(resource)
                 new = {one: server_default(one) for one in self.changed if self.to_default}
                 for link in links_from(self.table):
                     stays = self.changed.isdisjoint(link.columns)
-                    if book.has_written(resource) if stays else self.to_default:
+                    if is_checked_anew if stays else self.to_default:
                         check_parent(tables, link, _pick(values | new, link.columns), found)
         for link in links_to(self.table):
             if self.effect is Effect.DELETED or not self.changed.isdisjoint(link.referred):
