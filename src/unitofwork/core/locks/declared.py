@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
+from .lookups import Effect, Found, lookups_of
 from .rows import key_of, mapper_of, resources_of
+from .schema import links_from
+from .tables import key_columns
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -16,17 +19,25 @@ if TYPE_CHECKING:
 AlsoWritten = Callable[[Any], Iterable[tuple[type[Any], Any]]]
 
 
-def declared(tx: CoreTransaction) -> dict[Resource, Strength]:
-    """What was declared for the objects that the flush is about to write."""
-    found: dict[Resource, Strength] = {}
+def want_declared(tx: CoreTransaction, found: Found) -> bool:
+    """Add what was declared for the objects that the flush is about to write, if anything was."""
+    rows = dict.fromkeys(_rows(tx))
+    for resource in rows:
+        table = tx.unit.home.tables.table_of(resource)
+        found.want(resource, Strength.NO_KEY_UPDATE)
+        found.writes.append(resource)
+        if links_from(table) and tx.unit.book.has_written(resource):
+            key = key_columns(table)
+            found.lookups += lookups_of(table, key, [resource.key], Effect.CHANGED, {})
+    return bool(rows)
+
+
+def _rows(tx: CoreTransaction) -> Iterator[Resource]:
     known = tx.unit.home.also_written
-    if not known:
-        return found
-    for instance in (*tx.new, *tx.deleted, *(one for one in tx.dirty if tx.is_modified(one))):
+    changed = (one for one in tx.dirty if tx.is_modified(one)) if known else ()
+    for instance in (*tx.new, *tx.deleted, *changed) if known else ():
         for entity, function in known:
             if isinstance(instance, entity):
                 for other, key in function(instance):
                     mapper = mapper_of(other)
-                    for resource in resources_of(tx, mapper, [key_of(mapper, key)]):
-                        found[resource] = Strength.NO_KEY_UPDATE
-    return found
+                    yield from resources_of(tx, mapper, [key_of(mapper, key)])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...policies.locks.book import stronger
 from ..reads import Difference, compare, stale_read
 from .acquire import connection_of, limit_waits
 from .again import locks_first
 from .comparing import lock_and_compare
 from .covered import rows_covered
-from .declared import declared
+from .declared import want_declared
 from .footprint import Footprint, footprint, rows_of
 from .fresh import Suspects, changed_objects, note_compared, suspects_among
 from .ordered import lock_found
@@ -28,47 +27,53 @@ def lock_before(tx: CoreTransaction, is_partial: bool) -> None:
     """
     unit = tx.unit
     compares = unit.guards_reads or bool(unit.rows_read)
-    suspects = Suspects([], {})
-    differences: list[Difference] | None = None
     if locks_first(unit):
         # The first statement does it: what the flush may wait for is decided after it.
         connection_of(tx)
+    suspects, differences = Suspects([], {}), None
     if unit.home.rules.locks_rows:
-        covered = rows_covered(tx)
-        if covered is not None:
-            unit.flushing = Footprint(writes=covered)
-            if compares:
-                suspects = suspects_among(tx, changed_objects(tx))
-        else:
-            found = footprint(tx, names=unit.home.locking.unique_names)
-            if compares:
-                suspects = suspects_among(tx, found.overwritten)
-            also = declared(tx)
-            stronger(found.wants, also)
-            if is_partial:
-                found.inserts, found.new_objects = [], list(tx.new)
-            if also or is_partial:
-                found.in_own_order = found.is_covered = False
-            if suspects.rows and not found.names:
-                differences = lock_and_compare(tx, found.wants, suspects.rows)
-            # A wait that is in order may be long; after a lock query lock_timeout may be short.
-            alone = found.in_own_order and not unit.waits_are_limited and not suspects.rows
-            if not found.is_covered and not alone:
-                lock_found(tx, found, found.names)
-                # The book has those that the database returned; the others are not held.
-                found.wants = {}
-            if found.is_unsure or (found.is_covered and not found.in_own_order):
-                limit_waits(unit, connection_of(tx))
-            unit.flushing = found
+        suspects, differences = _lock(tx, compares, is_partial)
     elif compares:
         suspects = suspects_among(tx, footprint(tx).overwritten)
-    if compares:
-        if differences is None:
-            differences = compare(tx, suspects.rows)
-        stale = suspects.stale(differences)
-        if stale:
-            raise stale_read(tx, stale)
-        note_compared(tx, suspects, differences)
+    if not compares:
+        return
+    if differences is None:
+        differences = compare(tx, suspects.rows)
+    stale = suspects.stale(differences)
+    if stale:
+        raise stale_read(tx, stale)
+    note_compared(tx, suspects, differences)
+
+
+def _lock(
+    tx: CoreTransaction, compares: bool, is_partial: bool
+) -> tuple[Suspects, list[Difference] | None]:
+    """Take what is not held yet. Returns what is to be compared, and how, if that was done along."""
+    unit = tx.unit
+    covered = rows_covered(tx)
+    if covered is not None:
+        unit.flushing = Footprint(writes=covered)
+        overwritten = changed_objects(tx) if compares else {}
+        return suspects_among(tx, overwritten), None
+    found = footprint(tx, names=unit.home.locking.unique_names)
+    suspects = suspects_among(tx, found.overwritten if compares else {})
+    differences = None
+    if is_partial:
+        found.inserts, found.new_objects = [], list(tx.new)
+    if want_declared(tx, found) or is_partial:
+        found.in_own_order = found.is_covered = False
+    if suspects.rows and not found.names:
+        differences = lock_and_compare(tx, found.wants, suspects.rows)
+    # A wait that is in order may be long; after a lock query lock_timeout may be short.
+    alone = found.in_own_order and not unit.waits_are_limited and not suspects.rows
+    if not found.is_covered and not alone:
+        lock_found(tx, found, found.names)
+        # The book has those that the database returned; the others are not held.
+        found.wants = {}
+    if found.is_unsure or (found.is_covered and not found.in_own_order):
+        limit_waits(unit, connection_of(tx))
+    unit.flushing = found
+    return suspects, differences
 
 
 def note_after(tx: CoreTransaction) -> None:
