@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Table, exc
 
-from ...policies.locks.book import Wants
-from ...policies.locks.order import NAMES
+from ...policies.locks.book import Strength, Wants
+from ...policies.locks.order import NAMES, name
 from ...sql.row_locks import Wait, lock_tables
 from ...sql.sqlstates import LOCK_NOT_AVAILABLE
 from ...sql.symptoms import sqlstate_in
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: After so many refused attempts the unit keeps all others out of its tables: then each further
 #: refusal must come from a table that it had not met, of which there are finitely many.
 SERIAL_AFTER = 4
+#: Of those units there is one at a time, so that they don't get in each other's way.
+SERIAL = name(("unitofwork", "serial mode"))
 
 
 def lock_first(unit: Unit, connection: Connection) -> None:
@@ -42,11 +44,11 @@ def _lock_first(unit: Unit, connection: Connection) -> None:
         # What units around it hold may make some of them late.
         take_planned(unit, connection, unit.book.plan(wanted))
         return
-    ordered = sorted(wanted.items())
-    names = {resource: strength for resource, strength in ordered if resource.rank == NAMES}
-    rows = {resource: strength for resource, strength in ordered if resource.rank != NAMES}
-    if names:
-        take(unit, connection, names, Wait.BLOCK)
+    names = {resource: strength for resource, strength in wanted.items() if resource.rank == NAMES}
+    rows = {one: strength for one, strength in sorted(wanted.items()) if one.rank != NAMES}
+    if rows and unit.book.top is None:
+        names[SERIAL] = Strength.UPDATE
+    take_planned(unit, connection, unit.book.plan(names))
     if rows:
         _shut_others_out(unit, connection, rows)
         take(unit, connection, rows, Wait.BLOCK)

@@ -48,7 +48,7 @@ def lock_before(tx: CoreTransaction, is_partial: bool) -> None:
 def _lock(
     tx: CoreTransaction, compares: bool, is_partial: bool
 ) -> tuple[Suspects, list[Difference] | None]:
-    """Take what is not held yet. Returns what is to be compared, and how, if that was done along."""
+    """Take what is not held yet. Returns what to compare, and the answer if it came along."""
     unit = tx.unit
     covered = rows_covered(tx)
     if covered is not None:
