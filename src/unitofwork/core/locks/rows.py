@@ -117,11 +117,12 @@ def _take(tx: CoreTransaction, asked: Asked, how: How) -> dict[type[Any], dict[K
 
 
 def skipped(entity: type[Any], key: Any) -> RowNotFoundError:
-    """The error for one row that was passed over because another transaction holds it."""
+    """The error for one row that a query with SKIP LOCKED has not found: why, it does not tell."""
     return RowNotFoundError(
-        f"{entity.__name__} {key!r} is locked by another transaction, and skip_locked was asked "
-        f"for at {places.caller()}.",
-        "use lock_many() or lock_where(), whose result may be empty.",
+        f"{entity.__name__} {key!r} is locked by another transaction, or does not exist: it was "
+        f"asked for with skip_locked at {places.caller()}.",
+        "use lock_many() or lock_where(), whose result may be empty; tx.get() tells whether there "
+        "is such a row.",
         missing=((entity.__name__, key),),
     )
 
