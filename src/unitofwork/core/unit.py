@@ -208,6 +208,10 @@ class Unit:
             self._user = self._called_at = None
             self._turn.release()
 
+    def is_in_use(self) -> bool:
+        """Whether this task (thread) is inside of a call of the session's."""
+        return self._depth > 0 and self._user is places.actor()
+
     def called_from(self, place: Place) -> None:
         """The user's line that the present use came from was just found."""
         if self._depth:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
 from sqlalchemy.engine import ExecutionContext
 
-from ...errors import UnorderedWriteError
 from ...policies.locks.book import HIGHEST, Strength
 from ...policies.statements import Effect, effect_of
 from ...sql.sqlstates import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE
@@ -16,6 +14,7 @@ from ...sql.symptoms import sqlstate_in
 from ...sql.waits import place_of_wait, telling_of
 from .. import places
 from .acquire import limit_waits
+from .strict import refused
 
 if TYPE_CHECKING:
     from ..unit import Unit
@@ -38,19 +37,19 @@ def before_sending(unit: Unit, context: ExecutionContext) -> None:
     if effect is Effect.NOTHING:
         return
     if effect is not Effect.UNSURE and not _is_ordered(unit, context):
-        _limit_or_refuse(unit, context.root_connection, statement, effect)
+        _limit_or_refuse(unit, context, effect)
     unit.sent(statement, effect)
 
 
-def _limit_or_refuse(unit: Unit, connection: Connection, statement: str, effect: Effect) -> None:
+def _limit_or_refuse(unit: Unit, context: ExecutionContext, effect: Effect) -> None:
     if not unit.home.rules.locks_rows:
         return
     if unit.is_strict:
-        raise _refused(unit, statement, effect)
+        raise refused(unit, context, effect)
     holds_nothing = unit.book.top is None and not unit.sent_unordered
     if not (effect is Effect.LOCK and holds_nothing):
         # A SELECT ... FOR UPDATE that comes first may wait behind others as long as it likes.
-        limit_waits(unit, connection)
+        limit_waits(unit, context.root_connection)
     holds_unknown(unit)
     unit.sent_unordered = True
 
@@ -74,25 +73,6 @@ def holds_unknown(unit: Unit) -> None:
     """
     if unit.story is not None:
         unit.book.touch(HIGHEST.rank)
-
-
-def _refused(unit: Unit, statement: str, effect: Effect) -> UnorderedWriteError:
-    place = places.caller()
-    short = " ".join(statement.split())[:500]
-    remedy = (
-        "lock with tx.lock(), tx.lock_many() or tx.lock_where(), which take the rows in order."
-        if effect is Effect.LOCK
-        else "change objects, or give update(), delete() and insert() to tx.execute(), "
-        "so that their rows can be told; with strict_locks=False the statement may be sent, and "
-        "waits for locks for a short time only."
-    )
-    return UnorderedWriteError(
-        f"Unit {unit.name!r} has strict_locks=True, and was asked at {place} for a statement whose "
-        f"row locks can't be put in order:\n  {short}",
-        remedy,
-        statement=short,
-        place=place,
-    )
 
 
 # --- reports
