@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, exc, select, text, update
 from tests.contract.face import Face, both, result
 
-from unitofwork import ConfigurationError, RowNotFoundError, UnsavedWorkError
+from unitofwork import ConfigurationError, LateLockError, RowNotFoundError, UnsavedWorkError
 
 from .model import KEYS, Account, Base, Beast, ByTwo, Cat, Chief, Engineer, Entry, Person, made
 
@@ -203,6 +204,72 @@ async def test_a_limit_of_the_call_is_not_retried(
     with pytest.raises(exc.DBAPIError, match=r"could not obtain lock|lock timeout"):
         await result(face.uow.run(face.function(work)))
     assert attempts == [1]
+    holder.rollback()
+
+
+REFUSALS: dict[str, Any] = {
+    "timeout": lambda tx: tx.lock_many(Account, [2, 1], timeout=0.05),
+    "nowait": lambda tx: tx.lock(Account, 1, nowait=True),
+    "lock_timeout": lambda tx: tx.lock_across({Account: [1, 2], Entry: [1]}),
+    "a query": lambda tx: tx.lock_where(select(Account).where(Account.id == 1), nowait=True),
+    "a name": lambda tx: tx.lock_name("one", timeout=0.05),
+}
+
+
+@pytest.mark.parametrize("call", REFUSALS)
+async def test_a_refusal_tells_what_was_asked_and_who_holds_it(face: Face, call: str) -> None:
+    """As far as it is a unit of this engine; beside the server's own error."""
+    await accounts(face)
+    holding = done = False
+
+    async def hold_it() -> None:
+        nonlocal holding
+        async with both(face.uow(name="holder")) as tx:
+            await result(tx.lock_name("one"))
+            await result(tx.lock(Account, 1))
+            holding = True
+            await face.until(lambda: done)
+
+    child = face.start(hold_it)
+    await face.until(lambda: holding)
+    try:
+        with pytest.raises(exc.DBAPIError, match=r"lock timeout|could not obtain") as caught:
+            async with both(face.uow(name="asker", lock_timeout=0.2)) as tx:
+                await result(REFUSALS[call](tx))
+    finally:
+        done = True
+        await face.join(child)
+    (note,) = caught.value.__notes__
+    assert "Unit 'asker' asked at " in note
+    assert "/tests/" in note.replace(os.sep, "/")
+    asked, held = note.split("  Of these, ")
+    assert ("lock_account 2: NO_KEY_UPDATE" in asked) is (call in ("timeout", "lock_timeout"))
+    assert "lock_account 2" not in held
+    match call:
+        case "a query":
+            assert "none that is known" in held
+        case "a name":
+            assert "name 'one', by unit 'holder', locked at " in held
+        case _:
+            assert "lock_account 1: NO_KEY_UPDATE, by unit 'holder', locked at " in held
+
+
+async def test_a_late_lock_has_its_own_error_and_no_note(face: Face, holder: Connection) -> None:
+    """Nor has what the server said below it; but with nowait=True, there is nothing else."""
+    await accounts(face)
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
+    with pytest.raises(LateLockError) as late:
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 2))
+            await result(tx.lock(Account, 1))
+    cause = late.value.__cause__
+    assert isinstance(cause, exc.DBAPIError)
+    assert not hasattr(cause, "__notes__")
+    with pytest.raises(exc.DBAPIError) as refused:
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 2))
+            await result(tx.lock(Account, 1, nowait=True))
+    assert "none that is known" in refused.value.__notes__[0]
     holder.rollback()
 
 

@@ -290,7 +290,9 @@ async def lock_key_of_row(tx: Any) -> None:
 
 
 @pytest.mark.parametrize("second", [lock_row, change_row, lock_in_savepoint, lock_key_of_row])
-async def test_a_deadlock_tells_both_sides(face: PoolFace, second: Any) -> None:
+async def test_a_deadlock_tells_both_sides(
+    face: PoolFace, caplog: pytest.LogCaptureFixture, second: Any
+) -> None:
     """A writer outside of units: what the server said, what the unit held and asked for, who the
     other is; and, where the strengths are such, that it may be the server's own."""
     assert face.probe is not None
@@ -318,6 +320,9 @@ async def test_a_deadlock_tells_both_sides(face: PoolFace, second: Any) -> None:
     assert "write_room 1: NO_KEY_UPDATE, locked at " in note
     assert "wanted further:\n    write_room 2\n" in note
     assert ("'One row'" in note) is (second is lock_key_of_row)
+    # To be found in the log too, where the unit is run again.
+    logged = [one for one in caplog.records if one.name == "unitofwork.locks"]
+    assert [one.getMessage() for one in logged if note in one.getMessage()] == [f"deadlock: {note}"]
     assert "/tests/" in note.replace(os.sep, "/")
 
 

@@ -126,6 +126,7 @@ def can_lock(unit: Unit) -> bool:
 
 def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
     """Make a late request; a refusal becomes `LateLockError`."""
+    unit.is_trying = True
     try:
         return request()
     except exc.DBAPIError as error:
@@ -133,6 +134,8 @@ def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
             raise
         refuse_own_rows(unit, wants)
         raise late_lock(unit, wants) from error
+    finally:
+        unit.is_trying = False
 
 
 def take(

@@ -14,6 +14,7 @@ from ...sql.symptoms import sqlstate_in
 from ...sql.waits import place_of_wait, telling_of
 from .. import places
 from .acquire import limit_waits
+from .refusal import asked_for, tell_refusal
 from .strict import refused
 
 if TYPE_CHECKING:
@@ -84,8 +85,16 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
     if state == DEADLOCK_DETECTED:
         unit.home.lock_trouble["deadlock"] += 1
         unit.deadlock = error
-        error.add_note(_both_sides(unit, error, statement))
-    elif state == LOCK_NOT_AVAILABLE and _was_not_to_wait(unit, statement):
+        told = _both_sides(unit, error, statement)
+        error.add_note(told)
+        # Also where the unit is run again, and nobody sees the error.
+        log.warning("deadlock: %s", told)
+        return
+    if state != LOCK_NOT_AVAILABLE:
+        return
+    if not unit.is_trying:  # or else the error for a late lock tells it
+        tell_refusal(unit, error)
+    if _was_not_to_wait(unit, statement):
         unit.home.lock_trouble["uncovered"] += 1
         log.warning(
             "uncovered wait: unit %r waited at %s for a lock in table %s that it had not taken in "
@@ -110,8 +119,7 @@ def _both_sides(unit: Unit, error: BaseException, statement: str | None) -> str:
         for resource, lock in held[:20]
     )
     more = f"\n    and {len(held) - 20} more" if len(held) > 20 else ""
-    flushing = () if unit.flushing is None else unit.flushing.wants
-    asked = {*unit.wanted, *unit.asking, *flushing} - unit.book.held.keys()
+    asked = {*unit.wanted, *asked_for(unit)} - unit.book.held.keys()
     wanted = "".join(f"\n    {resource}" for resource in sorted(asked)[:20])
     sent = " ".join((statement or "COMMIT").split())[:500]
     said = str(telling_of(error)).replace("\n", "\n    ")
