@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from .errors import ConfigurationError
+from .policies.locks.order import name as lock_name
 from .types import IsolationLevel, Propagation, Verify
 
 
@@ -95,7 +96,13 @@ def _names(value: object) -> tuple[tuple[Any, ...], ...]:
         raise ConfigurationError(
             f"lock_names={value!r} is not a list.", 'pass names: lock_names=[("account", 1)].'
         )
-    return tuple(each if isinstance(each, tuple) else (each,) for each in value)
+    names = tuple(each if isinstance(each, tuple) else (each,) for each in value)
+    try:
+        for parts in names:
+            lock_name(parts)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"lock_names={value!r}: {error.what}", error.remedy) from error
+    return names
 
 
 def _check_choice(option: str, value: object, choices: tuple[Any, ...]) -> None:

@@ -62,6 +62,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": b"orders"}, "label"),
     ({"isolation": ["SERIALIZABLE"]}, "'SERIALIZABLE'"),
     ({"timeout": {}}, "seconds"),
+    ({"lock_names": "a"}, "pass names"),
+    ({"lock_names": [["a", [1]]]}, "lock_names=[("),
+    ({"lock_names": [("a", [1])]}, "lock_names=[("),
+    ({"lock_names": [()]}, "lock_name("),
     *[
         ({option: value}, "seconds")
         for option in SECONDS

@@ -133,6 +133,23 @@ async def test_what_is_missing_is_listed(face: Face) -> None:
             await result(tx.lock(Account, 77))
 
 
+async def test_each_missing_row_once(face: Face) -> None:
+    """Of many some, and how many more; and of those that only need a flush, that they do."""
+    async with both(face.uow()) as tx:
+        with pytest.raises(RowNotFoundError) as caught:
+            await result(tx.lock_many(Account, [*range(30), 7, 7]))
+        assert caught.value.missing == tuple(("Account", key) for key in range(30))
+        assert caught.value.what.count("Account 7") == 1
+        assert caught.value.what.endswith("and 10 more")
+        assert "flush" not in caught.value.remedy
+        tx.add(Account(id=7))
+        with pytest.raises(RowNotFoundError, match=r"Account 7 \(added, but not flushed\)") as new:
+            await result(tx.lock_many(Account, [7, 8]))
+        assert "tx.flush()" in new.value.remedy
+        await result(tx.flush())
+        await result(tx.lock(Account, 7))
+
+
 async def test_several_classes(face: Face) -> None:
     """Parents before children, whatever the order of asking."""
     await add(face, Account(id=1), Account(id=2))
@@ -455,10 +472,51 @@ async def test_bad_input(face: Face, entity: Any, key: Any, options: dict[str, A
         assert await result(tx.scalar(text("SELECT 1"))) == 1
 
 
+BAD_CALLS: dict[str, tuple[Any, str]] = {
+    "a key for keys": (lambda tx: tx.lock_many(Account, 5), "5 is no list of keys of Account"),
+    "text for keys": (lambda tx: tx.lock_many(Account, "12"), "'12' is no list of keys"),
+    "bytes for keys": (lambda tx: tx.lock_many(Account, b"12"), "no list of keys"),
+    "pairs": (lambda tx: tx.lock_across([(Account, 1)]), "no mapping"),
+    "a key for keys of a class": (lambda tx: tx.lock_across({Account: 1}), "1 is no list of keys"),
+    "a list in a name": (lambda tx: tx.lock_name("a", ["x"]), "can't be a name"),
+    "distinct": (
+        lambda tx: tx.lock_where(select(Account).distinct(), skip_locked=True),
+        "takes no DISTINCT",
+    ),
+    "group by": (
+        lambda tx: tx.lock_where(select(Account).group_by(Account.id), nowait=True),
+        "takes no DISTINCT, GROUP BY",
+    ),
+}
+
+
+@pytest.mark.parametrize("call", BAD_CALLS)
+async def test_bad_calls(face: Face, call: str) -> None:
+    """The same for what is passed in the wrong shape."""
+    send, told = BAD_CALLS[call]
+    async with both(face.uow()) as tx:
+        with pytest.raises(ConfigurationError, match=told):
+            await result(send(tx))
+        assert tx.unit.connection is None
+
+
+@pytest.mark.parametrize("found", [Account, (Account, 1), [Account], None], ids=str)
+async def test_a_declaration_that_gives_no_pairs(face: Face, found: Any) -> None:
+    """It is found with the first flush, before anything is sent."""
+    uow = face.make()
+    uow.writes_also(Entry, lambda entry: found)
+    with pytest.raises(ConfigurationError, match="no list of pairs"):
+        async with both(uow()) as tx:
+            tx.add(Entry(id=1, account_id=1))
+            await result(tx.flush())
+
+
 async def test_only_a_select_of_a_class(face: Face) -> None:
     """What `lock_where` can't lock is refused."""
+    one = select(Account).where(Account.id == 1)
+    others = (text("SELECT 1"), select(Account).from_statement(one), one.union(one))
     async with both(face.uow()) as tx:
-        for statement in (select(Account.id), select(Account, Entry), text("SELECT 1")):
+        for statement in (select(Account.id), select(Account, Entry), *others):
             with pytest.raises(ConfigurationError, match="one mapped class"):
                 await result(tx.lock_where(statement))
 

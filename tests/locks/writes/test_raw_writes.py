@@ -224,7 +224,7 @@ WHY: dict[str, tuple[Any, str, str]] = {
     "a queue's update": (REFUSED["a queue's update"], "a part of it", "tx.lock_where()"),
     "volatile": (
         update(Room).where(func.random() > 0).values(size=7),
-        "find other rows the next time",
+        "find others the next time",
         "tx.lock_many(), and name them in WHERE",
     ),
     "no primary key": (

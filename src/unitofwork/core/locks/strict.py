@@ -12,7 +12,7 @@ from ...errors import UnorderedWriteError
 from ...policies.statements import Effect, first_word, takes_advisory_lock
 from .. import places
 from .dml import target_of
-from .parts import writes_elsewhere
+from .parts import may_differ, writes_elsewhere
 
 if TYPE_CHECKING:
     from ..unit import Unit
@@ -67,9 +67,11 @@ def _of_compiled(statement: UpdateBase) -> _Told:
             "give it one; or let a row of another table, or a name, stand for its rows: "
             "tx.lock(), tx.lock_name().",
         )
+    differs = isinstance(statement, Update | Delete) and may_differ(statement.whereclause)
     return _Told(
-        f"{why}its WHERE may find other rows the next time (random(), TABLESAMPLE), or a query "
-        "can't read what it finds.",
+        f"{why}its WHERE may find others the next time (random(), TABLESAMPLE)."
+        if differs
+        else f"{why}its WHERE, with these parameters, or its SET is nothing that a query can read.",
         "read the keys first, lock them by tx.lock_many(), and name them in WHERE: "
         "update(Account).where(Account.id.in_(keys)).",
     )
