@@ -182,7 +182,7 @@ class CoreTransaction(UnitView, Session):
     ) -> T:
         """Load and lock one row; see `lock_many`. A composite key is a tuple.
 
-        With `skip_locked` a row that another transaction holds is a `RowNotFoundError`.
+        With `skip_locked` a row that another transaction holds is a `RowNotFoundError` too.
         """
         found = lock_rows(self, {entity: [key]}, How.of(**how))[entity]
         if not found:

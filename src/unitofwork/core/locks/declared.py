@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ...errors import ConfigurationError
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from .lookups import Effect, Found, lookups_of
@@ -34,10 +35,26 @@ def want_declared(tx: CoreTransaction, found: Found) -> bool:
 
 def _rows(tx: CoreTransaction) -> Iterator[Resource]:
     known = tx.unit.home.also_written
-    changed = (one for one in tx.dirty if tx.is_modified(one)) if known else ()
-    for instance in (*tx.new, *tx.deleted, *changed) if known else ():
+    if not known:
+        return
+    for instance in (*tx.new, *tx.deleted, *(one for one in tx.dirty if tx.is_modified(one))):
         for entity, function in known:
             if isinstance(instance, entity):
-                for other, key in function(instance):
+                for other, key in _pairs(function, instance):
                     mapper = mapper_of(other)
                     yield from resources_of(tx, mapper, [key_of(mapper, key)])
+
+
+def _pairs(function: AlsoWritten, instance: Any) -> list[tuple[type[Any], Any]]:
+    """What the application's function says. Raises `ConfigurationError` for what is no pairs."""
+    found: object = function(instance)
+    pairs: list[Any] = list(found) if isinstance(found, Iterable) else [found]
+    wrong = [one for one in pairs if not (isinstance(one, (tuple, list)) and len(one) == 2)]
+    if wrong:
+        raise ConfigurationError(
+            f"The function that writes_also() was given for {type(instance).__name__} has returned "
+            f"{found!r}, which is no list of pairs.",
+            "return the class and key of each further row: [(Stat, item.category_id)], and [] for "
+            "none.",
+        )
+    return pairs
