@@ -65,7 +65,7 @@ async def test_no_serialization_failures(face: Face, isolation: str) -> None:
 async def test_what_is_no_name(face: Face, statements: list[str]) -> None:
     """It is refused before anything is sent."""
     for wrong in (("a", [1]), (), object()):
-        with pytest.raises(ConfigurationError, match="name"):
+        with pytest.raises(ConfigurationError):
             async with both(face.uow(lock_names=[wrong])):
                 pass
     assert not statements
