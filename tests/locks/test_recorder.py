@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    DDL,
+    Column,
     Connection,
     Engine,
     ForeignKey,
     Index,
+    Integer,
+    MetaData,
+    Table,
     create_engine,
     delete,
     event,
@@ -337,6 +342,57 @@ def test_rows_found_by_a_query_are_written_one_by_one(engine: Engine, recorder: 
     report = recorder.report()
     assert report.ok
     assert report.remarks == ()
+
+
+def passing(engine: Engine, metadata: MetaData) -> None:
+    """Makes tables, locks two of them in a unit, and drops them, as tests do."""
+    metadata.create_all(engine)
+    with UnitOfWork(engine)() as tx:
+        for table in ("passing_a", "passing_z"):
+            tx.execute(text(f"UPDATE {table} SET id = 1 WHERE id = 1"))
+    metadata.drop_all(engine)
+
+
+@pytest.fixture
+def passing_tables() -> MetaData:
+    metadata = MetaData()
+    for name in "abcdez":
+        Table(f"passing_{name}", metadata, Column("id", Integer, primary_key=True))
+    # Of those that depend on each other, the last is dropped first.
+    metadata.tables["passing_z"].append_column(Column("a_id", ForeignKey("passing_a.id")))
+    return metadata
+
+
+def test_ddl_of_sqlalchemy_is_not_recorded(
+    engine: Engine, recorder: Recorder, passing_tables: MetaData
+) -> None:
+    """Fixtures and migrations send it, while nobody else is there; nor is DDL() in them unread."""
+    event.listen(passing_tables, "after_create", DDL("DO $$ BEGIN PERFORM 1; END $$"))
+    for _ in range(2):
+        passing(engine, passing_tables)
+    report = recorder.report()
+    assert report.ok, report
+    assert report.pairs == 1
+    assert report.unread == ()
+
+
+def test_ddl_in_text_is_recorded(
+    engine: Engine, recorder: Recorder, passing_tables: MetaData
+) -> None:
+    """Also where SQLAlchemy has sent the very same before, and the other way round."""
+    lock = "LOCK TABLE recorder_{} IN SHARE ROW EXCLUSIVE MODE"
+    with engine.begin() as connection:
+        connection.execute(DDL(lock.format("a")))
+        connection.execute(DDL(lock.format("b")))
+    assert recorder.report().pairs == 0
+    run(engine, lock.format("b"), lock.format("a"))
+    assert recorder.report().pairs == 1
+    with engine.begin() as connection:
+        connection.execute(DDL(lock.format("a")))
+        connection.execute(DDL(lock.format("b")))
+    assert recorder.report().ok
+    run(engine, UPDATE_A, UPDATE_B)
+    assert not recorder.report().ok
 
 
 def test_what_could_not_be_read_is_listed(engine: Engine, recorder: Recorder) -> None:

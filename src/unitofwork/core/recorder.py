@@ -182,7 +182,7 @@ class Recorder:
         many: bool,
     ) -> None:
         known, compiled = self._statements.get(statement) or self._read(statement, context)
-        if not known or _commits_each(conn):  # locks nothing, or gives it back before the next one
+        if not known or context.isddl or _commits_each(conn):
             return
         info = conn.info
         for each in known:
@@ -271,6 +271,8 @@ class Recorder:
     # --- what is new
 
     def _read(self, statement: str, context: Any) -> tuple[tuple[Statement, ...], bool]:
+        if context.isddl:  # of fixtures and migrations, which run while nobody else does
+            return (), True  # and not kept: the same may come as text
         source = getattr(context.compiled, "statement", None)
         table = getattr(source, "table", None)
         dialect = context.dialect
