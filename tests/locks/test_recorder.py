@@ -344,6 +344,10 @@ def test_rows_found_by_a_query_are_written_one_by_one(engine: Engine, recorder: 
     assert report.remarks == ()
 
 
+def ddl(sql: str) -> DDL:
+    return DDL(sql)  # type: ignore[no-untyped-call]
+
+
 def passing(engine: Engine, metadata: MetaData) -> None:
     """Makes tables, locks two of them in a unit, and drops them, as tests do."""
     metadata.create_all(engine)
@@ -367,7 +371,7 @@ def test_ddl_of_sqlalchemy_is_not_recorded(
     engine: Engine, recorder: Recorder, passing_tables: MetaData
 ) -> None:
     """Fixtures and migrations send it, while nobody else is there; nor is DDL() in them unread."""
-    event.listen(passing_tables, "after_create", DDL("DO $$ BEGIN PERFORM 1; END $$"))
+    event.listen(passing_tables, "after_create", ddl("DO $$ BEGIN PERFORM 1; END $$"))
     for _ in range(2):
         passing(engine, passing_tables)
     report = recorder.report()
@@ -382,14 +386,14 @@ def test_ddl_in_text_is_recorded(
     """Also where SQLAlchemy has sent the very same before, and the other way round."""
     lock = "LOCK TABLE recorder_{} IN SHARE ROW EXCLUSIVE MODE"
     with engine.begin() as connection:
-        connection.execute(DDL(lock.format("a")))
-        connection.execute(DDL(lock.format("b")))
+        connection.execute(ddl(lock.format("a")))
+        connection.execute(ddl(lock.format("b")))
     assert recorder.report().pairs == 0
     run(engine, lock.format("b"), lock.format("a"))
     assert recorder.report().pairs == 1
     with engine.begin() as connection:
-        connection.execute(DDL(lock.format("a")))
-        connection.execute(DDL(lock.format("b")))
+        connection.execute(ddl(lock.format("a")))
+        connection.execute(ddl(lock.format("b")))
     assert recorder.report().ok
     run(engine, UPDATE_A, UPDATE_B)
     assert not recorder.report().ok

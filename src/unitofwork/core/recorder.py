@@ -316,7 +316,7 @@ class Recorder:
         ranks = ranks_of(unit) if unit is not None and way.by is By.UNIT else {}
         with self._learning:
             for request, compared in zip(way.statement.locks, way.rows, strict=True):
-                taken = Taken(request.lock, name, place, way.by is not By.ANYONE)
+                taken = Taken(request.lock, name, place, way.by is not By.ANYONE, unit is not None)
                 if self._is_held(held, request, compared, taken, way):
                     continue
                 if request.waits:

@@ -52,10 +52,17 @@ class Taken(NamedTuple):
     """A lock of a class, taken by the units of one name at one place in the code."""
 
     lock: LockClass
+    #: Where there is none, the function.
     unit: str
     place: Place
     #: By what a unit sends of itself, which waits for locks in the order of tables only.
     in_order: bool = False
+    in_unit: bool = False
+
+    @property
+    def who(self) -> str:
+        """The unit, or that there is none."""
+        return f"unit {self.unit!r}" if self.in_unit else f"{self.unit!r}, no unit"
 
 
 class Step(NamedTuple):
