@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
@@ -32,6 +33,7 @@ from tests.support.hygiene import Hygiene
 
 import unitofwork.sql
 from unitofwork import AsyncUnitOfWork, ConfigurationError, UnitOfWork
+from unitofwork.core.recorded_statements import Statements
 from unitofwork.core.recorder import Recorder
 from unitofwork.policies.lock_report import Doubt
 from unitofwork.testing.postgres import EmbeddedPostgres
@@ -557,6 +559,36 @@ def test_autocommit_holds_nothing(
     engine.dispose()
 
 
+def test_listeners_of_an_engine_make_room_for_each_other(
+    engine: Engine, recorder: Recorder
+) -> None:
+    """Two recorders, and a unit of work in between; who goes takes nobody else along."""
+    uow = UnitOfWork(engine)
+    other = Recorder(engine).attach().attach()
+    recorder.detach()
+    with uow() as tx:
+        tx.execute(text(UPDATE_A))
+        tx.execute(text(UPDATE_B))
+    assert (recorder.report().statements, other.report().pairs) == (0, 1)
+    recorder.attach()
+    other.detach()
+    run(engine, UPDATE_B, UPDATE_A)
+    assert (recorder.report().pairs, other.report().pairs) == (1, 1)
+
+
+def test_an_abandoned_connection_comes_back(tables: None, postgres: EmbeddedPostgres) -> None:
+    """What is known of its transaction does not keep it out."""
+    engine = create_engine(postgres.url("psycopg"), pool_size=1, max_overflow=0, pool_timeout=1)
+    recorder = Recorder(engine).attach()
+    connection = engine.connect()
+    connection.execute(text(UPDATE_A))
+    del connection
+    gc.collect()
+    run(engine, UPDATE_B)
+    assert recorder.report().pairs == 0
+    engine.dispose()
+
+
 def test_a_detached_recorder_is_silent(engine: Engine, recorder: Recorder) -> None:
     """What it has found stays."""
     run(engine, UPDATE_A, UPDATE_B)
@@ -594,7 +626,7 @@ def test_a_known_statement_costs_less_than_5_microseconds(
     Of a list only some values are looked at.
     """
     sent: list[tuple[Any, ...]] = []
-    event.listen(engine, "before_cursor_execute", lambda *call: sent.append(call))
+    Statements(engine, lambda *call: sent.append(call)).attach()
     with engine.begin() as connection:
         connection.execute(text("SELECT v FROM recorder_a WHERE id = :id"), {"id": 1})
         connection.execute(text("UPDATE recorder_a SET v = 1 WHERE id = :id"), {"id": 1})

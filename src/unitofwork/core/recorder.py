@@ -6,11 +6,12 @@ import enum
 import logging
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ReferenceType, ref
 
 from sqlalchemy import Connection, Engine, MetaData, Table, TextClause, event
+from sqlalchemy.engine import RootTransaction
 
 from ..errors import ConfigurationError
 from ..policies.lock_graph import LockClass, LockGraph, Taken
@@ -20,6 +21,7 @@ from . import places
 from .holders import HOLD
 from .recorded_facts import facts_of, is_late, ranks_of
 from .recorded_rows import Mark, Rows, RowsSeen
+from .recorded_statements import Statements
 
 if TYPE_CHECKING:
     from ..sql.lock_requests import LockRequest, Statement, TableFacts
@@ -85,6 +87,8 @@ class _Way(NamedTuple):
 class _Track:
     """One transaction."""
 
+    #: Weak, for it keeps its connection out.
+    transaction: ReferenceType[RootTransaction]
     state: _State
     #: The unit's name; without a unit the place where the transaction began to lock.
     origin: str | Place | None = None
@@ -136,27 +140,20 @@ class Recorder:
         #: Threads may add to the graph at the same time; what is known needs no lock. Reentrant,
         #: because a garbage collection meanwhile may roll an abandoned unit back right here.
         self._learning = threading.RLock()
-        self._listeners: list[tuple[str, Callable[..., Any]]] = [
-            ("before_cursor_execute", self._sent),
-            ("commit", self._ended),
-            ("rollback", self._ended),
-            ("commit_twophase", self._ended),
-            ("rollback_twophase", self._ended),
-            ("checkin", self._checked_in),
-        ]
+        self._sending = Statements(engine, self._sent)
 
     def attach(self) -> Recorder:
         """Begin to listen; returns itself."""
-        for name, listener in self._listeners:
-            if not event.contains(self._engine, name, listener):
-                event.listen(self._engine, name, listener)
+        self._sending.attach()
+        if not event.contains(self._engine, "checkin", self._checked_in):
+            event.listen(self._engine, "checkin", self._checked_in)
         return self
 
     def detach(self) -> None:
         """Stop listening; what was found stays."""
-        for name, listener in self._listeners:
-            if event.contains(self._engine, name, listener):
-                event.remove(self._engine, name, listener)
+        self._sending.detach()
+        if event.contains(self._engine, "checkin", self._checked_in):
+            event.remove(self._engine, "checkin", self._checked_in)
 
     def report(self) -> LockOrderReport:
         """What was found until now."""
@@ -172,27 +169,22 @@ class Recorder:
 
     # --- listeners; they run in the thread or greenlet that holds the connection
 
-    def _sent(
-        self,
-        conn: Connection,
-        cursor: Any,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        many: bool,
-    ) -> None:
+    def _sent(self, statement: str, parameters: Any, context: Any) -> None:
         known, compiled = self._statements.get(statement) or self._read(statement, context)
-        if not known or context.isddl or _commits_each(conn):
+        if not known or context.isddl:
             return
-        info = conn.info
+        connection = context.root_connection
+        transaction = connection.get_transaction()
+        info = connection.info
+        track = info.get(self)
+        if track is None or track.transaction() is not transaction:
+            if transaction is None or _commits_each(connection):
+                return  # it gives back what it locks before the next one
+            track = self._begin(info, transaction)
         for each in known:
             if each.ends:
-                self._forget(info)
-                continue
-            track = info.get(self)
-            if track is None:
-                track = info[self] = _Track(self._start)
-            if each.locks or each.inserted is not None:
+                track = self._begin(info, transaction)
+            elif each.locks or each.inserted is not None:
                 self._follow(track, each, compiled, info, parameters, context)
             else:
                 self._give_back(track, each, parameters)
@@ -234,17 +226,19 @@ class Recorder:
         way = (known, track.origin, by, flushes, compared)
         track.state = track.state.after.get(way) or self._learn(track, _Way(*way), unit)
 
-    def _ended(self, conn: Connection, *which: Any) -> None:
-        if not conn.closed and not conn.invalidated:
-            self._forget(conn.info)
+    def _begin(self, info: dict[Any, Any], transaction: RootTransaction) -> _Track:
+        """A transaction, with the named locks that the session has kept from the last one."""
+        last: _Track | None = info.get(self)
+        if last is None or not last.stays:
+            track = _Track(ref(transaction), self._start)
+        else:
+            state = self._state(_staying(last))
+            track = _Track(ref(transaction), state, stays=last.stays)
+        info[self] = track
+        return track
 
     def _checked_in(self, dbapi_connection: Any, record: Any) -> None:
         record.info.pop(self, None)
-
-    def _forget(self, info: dict[Any, Any]) -> None:
-        track = info.pop(self, None)
-        if track is not None and track.stays:
-            info[self] = _Track(self._state(_staying(track)), stays=track.stays)
 
     def _give_back(self, track: _Track, known: Statement, parameters: Any) -> None:
         if known.sets is not None:
