@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultExecutionContext
 
-#: Is told a statement, its parameters, and its execution context.
-Sent = Callable[[str, Any, Any], None]
+#: Is told the execution context of a statement.
+Sent = Callable[[Any], None]
 
 
 class _Recorded(DefaultExecutionContext):
@@ -23,10 +23,8 @@ class _Recorded(DefaultExecutionContext):
 
     def pre_exec(self) -> None:
         super().pre_exec()  # type: ignore[no-untyped-call]
-        if self.statement is not None:
-            parameters: Any = self.parameters if self.executemany else self.parameters[0]
-            for sent in self.told:
-                sent(self.statement, parameters, self)
+        for sent in self.told:
+            sent(self)
 
 
 class Statements:
@@ -54,16 +52,8 @@ class Statements:
         elif event.contains(self._engine, "before_cursor_execute", self._heard):
             event.remove(self._engine, "before_cursor_execute", self._heard)
 
-    def _heard(
-        self,
-        conn: Connection,
-        cursor: Any,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        many: bool,
-    ) -> None:
-        self._sent(statement, parameters, context)
+    def _heard(self, conn: Any, cursor: Any, sql: Any, values: Any, context: Any, *_: Any) -> None:
+        self._sent(context)
 
 
 def _told(engine: Engine) -> list[Sent]:
