@@ -23,11 +23,13 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    func,
+    select,
     text,
     update,
 )
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column
 from tests.pool.pool_face import line
 from tests.support.hygiene import Hygiene
 
@@ -290,6 +292,54 @@ def test_a_foreign_key_locks_the_parent(engine: Engine, recorder: Recorder) -> N
     run(engine, "SELECT 1 FROM recorder_a WHERE id = 4 FOR UPDATE", UPDATE_B)
     (cycle,) = recorder.report().cycles
     assert "recorder_a (KEY SHARE)" in [str(taken.lock) for step in cycle.steps for taken in step]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        select(Child).where(Child.id == 1).with_for_update(),
+        select(Child.__table__.c.a_id).with_for_update(),
+        select(func.count()).select_from(select(aliased(Child).id).subquery()),
+        select(Child.id).union(select(Child.a_id)),
+    ],
+    ids=["orm", "core", "subquery", "union"],
+)
+def test_a_select_tells_of_its_tables(engine: Engine, recorder: Recorder, query: Any) -> None:
+    """Raw SQL is read with their foreign keys from then on, also what was read before."""
+    insert = "INSERT INTO recorder_child (a_id) VALUES (3)"
+    run(engine, UPDATE_B, insert)
+    assert recorder.report().pairs == 0
+    with Session(engine) as session, session.begin():
+        session.execute(query)
+    run(engine, UPDATE_B, insert)
+    assert recorder.report().pairs == 1
+
+
+def test_tables_made_for_each_call_are_learned_once(engine: Engine, recorder: Recorder) -> None:
+    """What is known is not read again for them, nor are they kept for ever."""
+    for _ in range(3):
+        for name in ("recorder_a", "recorder_b"):
+            table = Table(name, MetaData(), Column("id", Integer, primary_key=True))
+            with engine.begin() as connection:
+                connection.execute(select(table.c.id).with_for_update())
+    assert len(recorder._metadata) == 2
+    assert recorder.report().statements == 2
+
+
+def test_a_table_that_comes_later_is_learned(engine: Engine, recorder: Recorder) -> None:
+    """Modules are imported when they are needed, into the same MetaData."""
+    metadata = MetaData()
+    a = Table("recorder_a", metadata, Column("id", Integer, primary_key=True))
+    insert = "INSERT INTO recorder_child (a_id) VALUES (3)"
+    with engine.begin() as connection:
+        connection.execute(select(a.c.id))
+    run(engine, UPDATE_B, insert)
+    assert recorder.report().pairs == 0
+    child = Table("recorder_child", metadata, Column("a_id", ForeignKey("recorder_a.id")))
+    with engine.begin() as connection:
+        connection.execute(select(child.c.a_id))
+    run(engine, UPDATE_B, insert)
+    assert recorder.report().pairs == 1
 
 
 def test_a_partial_index_makes_no_key(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ReferenceType, ref
 
-from sqlalchemy import Connection, Engine, MetaData, Table, TextClause, event
+from sqlalchemy import Connection, Engine, MetaData, TextClause, event
 from sqlalchemy.engine import RootTransaction
 
 from ..errors import ConfigurationError
@@ -19,7 +19,7 @@ from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
 from ..types import Place
 from . import places
 from .holders import HOLD
-from .recorded_facts import facts_of, is_late, ranks_of
+from .recorded_facts import facts_of, is_late, metadata_of, ranks_of
 from .recorded_rows import Mark, Rows, RowsSeen
 from .recorded_statements import Statements
 
@@ -129,6 +129,8 @@ class Recorder:
         self._parsing = parsing
         self._engine = engine
         self._metadata: set[MetaData] = set() if metadata is None else {metadata}
+        #: The names of those that are in it, when it was last looked at.
+        self._tables: set[str] = set() if metadata is None else set(metadata.tables)
         self._graph = LockGraph(LIMIT)
         #: By what they are about, without the names of units, of which there may be ever more.
         self._remarks: dict[tuple[Any, ...], Remark] = {}
@@ -276,7 +278,7 @@ class Recorder:
         ):  # of fixtures and migrations, which run while nobody else does
             return (), True  # and not kept: the same may come as text
         source = getattr(context.compiled, "statement", None)
-        table = getattr(source, "table", None)
+        models = metadata_of(source)
         dialect = context.dialect
         schema: str | None = dialect.default_schema_name
 
@@ -284,9 +286,11 @@ class Recorder:
             return facts_of(self._metadata, name, schema)
 
         with self._learning:
-            if isinstance(table, Table) and table.metadata not in self._metadata:
-                self._metadata.add(table.metadata)
-                self._statements.clear()  # it tells more about them
+            for each in models:
+                if not each.tables.keys() <= self._tables:
+                    self._metadata.add(each)
+                    self._tables.update(each.tables)
+                    self._statements.clear()  # it tells more about them
             known = self._parsing.read(statement, dialect.name, facts, schema)
             if not all(each.readable for each in known):
                 self._keep(self._unread, " ".join(statement.split())[:200], None, "statements")
