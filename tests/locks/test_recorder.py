@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
@@ -10,23 +11,31 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    DDL,
+    Column,
     Connection,
     Engine,
     ForeignKey,
     Index,
+    Integer,
+    MetaData,
+    Table,
     create_engine,
     delete,
     event,
+    func,
+    select,
     text,
     update,
 )
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, aliased, mapped_column
 from tests.pool.pool_face import line
 from tests.support.hygiene import Hygiene
 
 import unitofwork.sql
 from unitofwork import AsyncUnitOfWork, ConfigurationError, UnitOfWork
+from unitofwork.core.recorded_statements import Statements
 from unitofwork.core.recorder import Recorder
 from unitofwork.policies.lock_report import Doubt
 from unitofwork.testing.postgres import EmbeddedPostgres
@@ -285,6 +294,54 @@ def test_a_foreign_key_locks_the_parent(engine: Engine, recorder: Recorder) -> N
     assert "recorder_a (KEY SHARE)" in [str(taken.lock) for step in cycle.steps for taken in step]
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        select(Child).where(Child.id == 1).with_for_update(),
+        select(Child.__table__.c.a_id).with_for_update(),
+        select(func.count()).select_from(select(aliased(Child).id).subquery()),
+        select(Child.id).union(select(Child.a_id)),
+    ],
+    ids=["orm", "core", "subquery", "union"],
+)
+def test_a_select_tells_of_its_tables(engine: Engine, recorder: Recorder, query: Any) -> None:
+    """Raw SQL is read with their foreign keys from then on, also what was read before."""
+    insert = "INSERT INTO recorder_child (a_id) VALUES (3)"
+    run(engine, UPDATE_B, insert)
+    assert recorder.report().pairs == 0
+    with Session(engine) as session, session.begin():
+        session.execute(query)
+    run(engine, UPDATE_B, insert)
+    assert recorder.report().pairs == 1
+
+
+def test_tables_made_for_each_call_are_learned_once(engine: Engine, recorder: Recorder) -> None:
+    """What is known is not read again for them, nor are they kept for ever."""
+    for _ in range(3):
+        for name in ("recorder_a", "recorder_b"):
+            table = Table(name, MetaData(), Column("id", Integer, primary_key=True))
+            with engine.begin() as connection:
+                connection.execute(select(table.c.id).with_for_update())
+    assert len(recorder._metadata) == 2
+    assert recorder.report().statements == 2
+
+
+def test_a_table_that_comes_later_is_learned(engine: Engine, recorder: Recorder) -> None:
+    """Modules are imported when they are needed, into the same MetaData."""
+    metadata = MetaData()
+    a = Table("recorder_a", metadata, Column("id", Integer, primary_key=True))
+    insert = "INSERT INTO recorder_child (a_id) VALUES (3)"
+    with engine.begin() as connection:
+        connection.execute(select(a.c.id))
+    run(engine, UPDATE_B, insert)
+    assert recorder.report().pairs == 0
+    child = Table("recorder_child", metadata, Column("a_id", ForeignKey("recorder_a.id")))
+    with engine.begin() as connection:
+        connection.execute(select(child.c.a_id))
+    run(engine, UPDATE_B, insert)
+    assert recorder.report().pairs == 1
+
+
 def test_a_partial_index_makes_no_key(engine: Engine) -> None:
     """An UPDATE of its columns does not wait for KEY SHARE, so there is no circle."""
     recorder = Recorder(engine, metadata=Base.metadata).attach()
@@ -337,6 +394,61 @@ def test_rows_found_by_a_query_are_written_one_by_one(engine: Engine, recorder: 
     report = recorder.report()
     assert report.ok
     assert report.remarks == ()
+
+
+def ddl(sql: str) -> DDL:
+    return DDL(sql)  # type: ignore[no-untyped-call]
+
+
+def passing(engine: Engine, metadata: MetaData) -> None:
+    """Makes tables, locks two of them in a unit, and drops them, as tests do."""
+    metadata.create_all(engine)
+    with UnitOfWork(engine)() as tx:
+        for table in ("passing_a", "passing_z"):
+            tx.execute(text(f"UPDATE {table} SET id = 1 WHERE id = 1"))
+    metadata.drop_all(engine)
+
+
+@pytest.fixture
+def passing_tables() -> MetaData:
+    metadata = MetaData()
+    for name in "abcdez":
+        Table(f"passing_{name}", metadata, Column("id", Integer, primary_key=True))
+    # Of those that depend on each other, the last is dropped first.
+    metadata.tables["passing_z"].append_column(Column("a_id", ForeignKey("passing_a.id")))
+    return metadata
+
+
+def test_ddl_of_sqlalchemy_is_not_recorded(
+    engine: Engine, recorder: Recorder, passing_tables: MetaData
+) -> None:
+    """Fixtures and migrations send it, while nobody else is there; nor is DDL() in them unread."""
+    event.listen(passing_tables, "after_create", ddl("DO $$ BEGIN PERFORM 1; END $$"))
+    for _ in range(2):
+        passing(engine, passing_tables)
+    report = recorder.report()
+    assert report.ok, report
+    assert report.pairs == 1
+    assert report.unread == ()
+
+
+def test_ddl_in_text_is_recorded(
+    engine: Engine, recorder: Recorder, passing_tables: MetaData
+) -> None:
+    """Also where SQLAlchemy has sent the very same before, and the other way round."""
+    lock = "LOCK TABLE recorder_{} IN SHARE ROW EXCLUSIVE MODE"
+    with engine.begin() as connection:
+        connection.execute(ddl(lock.format("a")))
+        connection.execute(ddl(lock.format("b")))
+    assert recorder.report().pairs == 0
+    run(engine, lock.format("b"), lock.format("a"))
+    assert recorder.report().pairs == 1
+    with engine.begin() as connection:
+        connection.execute(ddl(lock.format("a")))
+        connection.execute(ddl(lock.format("b")))
+    assert recorder.report().ok
+    run(engine, UPDATE_A, UPDATE_B)
+    assert not recorder.report().ok
 
 
 def test_what_could_not_be_read_is_listed(engine: Engine, recorder: Recorder) -> None:
@@ -497,6 +609,36 @@ def test_autocommit_holds_nothing(
     engine.dispose()
 
 
+def test_listeners_of_an_engine_make_room_for_each_other(
+    engine: Engine, recorder: Recorder
+) -> None:
+    """Two recorders, and a unit of work in between; who goes takes nobody else along."""
+    uow = UnitOfWork(engine)
+    other = Recorder(engine).attach().attach()
+    recorder.detach()
+    with uow() as tx:
+        tx.execute(text(UPDATE_A))
+        tx.execute(text(UPDATE_B))
+    assert (recorder.report().statements, other.report().pairs) == (0, 1)
+    recorder.attach()
+    other.detach()
+    run(engine, UPDATE_B, UPDATE_A)
+    assert (recorder.report().pairs, other.report().pairs) == (1, 1)
+
+
+def test_an_abandoned_connection_comes_back(tables: None, postgres: EmbeddedPostgres) -> None:
+    """What is known of its transaction does not keep it out."""
+    engine = create_engine(postgres.url("psycopg"), pool_size=1, max_overflow=0, pool_timeout=1)
+    recorder = Recorder(engine).attach()
+    connection = engine.connect()
+    connection.execute(text(UPDATE_A))
+    del connection
+    gc.collect()
+    run(engine, UPDATE_B)
+    assert recorder.report().pairs == 0
+    engine.dispose()
+
+
 def test_a_detached_recorder_is_silent(engine: Engine, recorder: Recorder) -> None:
     """What it has found stays."""
     run(engine, UPDATE_A, UPDATE_B)
@@ -533,25 +675,24 @@ def test_a_known_statement_costs_less_than_5_microseconds(
 
     Of a list only some values are looked at.
     """
-    sent: list[tuple[Any, ...]] = []
-    event.listen(engine, "before_cursor_execute", lambda *call: sent.append(call))
+    sent: list[Any] = []
+    Statements(engine, sent.append).attach()
     with engine.begin() as connection:
         connection.execute(text("SELECT v FROM recorder_a WHERE id = :id"), {"id": 1})
         connection.execute(text("UPDATE recorder_a SET v = 1 WHERE id = :id"), {"id": 1})
         many = {"id": list(range(1000))}
         connection.execute(text("UPDATE recorder_a SET v = 1 WHERE id = ANY(:id)"), many)
-        for call, limit in zip(sent[:3], (5e-6, 5e-6, 10e-6), strict=True):
-            recorder._sent(*call)
-            assert fastest(recorder, call) < limit
+        for context, limit in zip(sent[:3], (5e-6, 5e-6, 10e-6), strict=True):
+            assert fastest(recorder, context) < limit
 
 
-def fastest(recorder: Recorder, call: tuple[Any, ...]) -> float:
+def fastest(recorder: Recorder, context: Any) -> float:
     """Seconds a call, in the best of several rounds: others use this machine too."""
     rounds = []
     for _ in range(30):
         begun = time.perf_counter()
         for _ in range(500):
-            recorder._sent(*call)
+            recorder._sent(context)
         rounds.append((time.perf_counter() - begun) / 500)
     return min(rounds)
 

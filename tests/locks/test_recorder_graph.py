@@ -70,6 +70,21 @@ def test_each_culprit_is_told() -> None:
     assert graph.left_out == {"circles of the same tables at more places"}
 
 
+def test_what_one_transaction_takes_in_between_is_no_circle_more() -> None:
+    """Only the shortest way through it is told: the others go when that one does."""
+    graph = LockGraph()
+    graph.add(taken("a", unit="one", line=1), taken("z", unit="one", line=2))
+    held: list[Taken] = []
+    for line, name in enumerate("zcdea", 3):
+        for earlier in held:
+            graph.add(earlier, taken(name, unit="two", line=line))
+        held.append(taken(name, unit="two", line=line))
+    (cycle,) = graph.cycles
+    assert cycle.resources == {"a", "z"}
+    # Who holds `c` only, in a third place, is another culprit.
+    assert graph.add(taken("c", unit="three", line=11), taken("a", unit="three", line=12))
+
+
 def test_the_pairs_that_are_kept_are_bounded() -> None:
     """What is beyond is left out, and it says so."""
     graph = LockGraph(2)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from unitofwork.testing.postgres import EmbeddedPostgres
+
 TESTS = """
 from sqlalchemy import create_engine, text
 
@@ -30,8 +32,41 @@ def test_two(lock_order):
 """
 
 
-def run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    (directory / "test_it.py").write_text(TESTS)
+SUITE = """
+import pytest
+from sqlalchemy import Column, ForeignKey, Integer, MetaData, Table, create_engine, text
+from unitofwork import UnitOfWork
+
+metadata = MetaData()
+for name in ("account", "note"):
+    Table(f"suite_{name}", metadata, Column("id", Integer, primary_key=True))
+Table("suite_order", metadata, Column("id", Integer, primary_key=True),
+      Column("account_id", ForeignKey("suite_account.id")))
+
+@pytest.fixture
+def engine():
+    engine = create_engine("%s")
+    metadata.drop_all(engine)
+    metadata.create_all(engine)
+    yield engine
+    metadata.drop_all(engine)
+    engine.dispose()
+
+@pytest.mark.parametrize("run", range(2))
+def test_it(engine, run):
+    with UnitOfWork(engine)() as tx:
+        for table in ("suite_account", "suite_order"):
+            tx.execute(text(f"UPDATE {table} SET id = 1 WHERE id = 1"))
+
+def test_in_text(engine):
+    with engine.begin() as connection:
+        for table in ("suite_order", "suite_account"):
+            connection.execute(text(f"LOCK TABLE {table}"))
+"""
+
+
+def run(directory: Path, *options: str, tests: str = TESTS) -> subprocess.CompletedProcess[str]:
+    (directory / "test_it.py").write_text(tests)
     command = [sys.executable, "-m", "pytest", "-p", "unitofwork.testing.lock_order", *options]
     return subprocess.run(
         command, cwd=directory, capture_output=True, text=True, timeout=60, check=False
@@ -53,3 +88,16 @@ def test_one_order_passes(tmp_path: Path) -> None:
     done = run(tmp_path, "--lock-order=error", "-k", "test_one")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 circles" in done.stdout
+
+
+def test_a_suite_that_makes_and_drops_its_tables_passes(
+    tmp_path: Path, postgres: EmbeddedPostgres
+) -> None:
+    """Its fixtures close no circle; LOCK TABLE in its text does."""
+    suite = SUITE % postgres.url("psycopg")
+    done = run(tmp_path, "--lock-order=error", "-k", "not text", tests=suite)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 pairs of locks, 0 circles" in done.stdout
+    done = run(tmp_path, "--lock-order=error", tests=suite)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 circles" in done.stdout

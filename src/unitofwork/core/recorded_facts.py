@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import MetaData, SelectBase, Table
+from sqlalchemy.sql import visitors
 
 from ..policies.lock_graph import LockClass
 from ..policies.locks.order import Rank
@@ -14,6 +15,16 @@ from .locks.schema import locking_columns
 
 if TYPE_CHECKING:
     from .unit import Unit
+
+
+def metadata_of(statement: object) -> set[MetaData]:
+    """Where the tables of a compiled statement are from."""
+    table = getattr(statement, "table", None)
+    if isinstance(table, Table):
+        return {table.metadata}
+    if not isinstance(statement, SelectBase):
+        return set()
+    return {part.metadata for part in visitors.iterate(statement) if isinstance(part, Table)}
 
 
 def facts_of(models: Iterable[MetaData], name: str, schema: str | None) -> TableFacts | None:

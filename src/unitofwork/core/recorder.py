@@ -6,11 +6,12 @@ import enum
 import logging
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ReferenceType, ref
 
-from sqlalchemy import Connection, Engine, MetaData, Table, TextClause, event
+from sqlalchemy import Connection, Engine, MetaData, TextClause, event
+from sqlalchemy.engine import RootTransaction
 
 from ..errors import ConfigurationError
 from ..policies.lock_graph import LockClass, LockGraph, Taken
@@ -18,8 +19,9 @@ from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
 from ..types import Place
 from . import places
 from .holders import HOLD
-from .recorded_facts import facts_of, is_late, ranks_of
+from .recorded_facts import facts_of, is_late, metadata_of, ranks_of
 from .recorded_rows import Mark, Rows, RowsSeen
+from .recorded_statements import Statements
 
 if TYPE_CHECKING:
     from ..sql.lock_requests import LockRequest, Statement, TableFacts
@@ -61,6 +63,10 @@ class By(enum.IntEnum):
     LOCK_QUERY = 2
 
 
+#: To look up a member of an enumeration takes as long as all else on the way to it (Python 3.11).
+_ANYONE, _UNIT, _LOCK_QUERY = By
+
+
 class _Savepoint(NamedTuple):
     """What was held, and seen, when it was set."""
 
@@ -85,6 +91,8 @@ class _Way(NamedTuple):
 class _Track:
     """One transaction."""
 
+    #: Weak, for it keeps its connection out.
+    transaction: ReferenceType[RootTransaction]
     state: _State
     #: The unit's name; without a unit the place where the transaction began to lock.
     origin: str | Place | None = None
@@ -121,6 +129,8 @@ class Recorder:
         self._parsing = parsing
         self._engine = engine
         self._metadata: set[MetaData] = set() if metadata is None else {metadata}
+        #: The names of those that are in it, when it was last looked at.
+        self._tables: set[str] = set() if metadata is None else set(metadata.tables)
         self._graph = LockGraph(LIMIT)
         #: By what they are about, without the names of units, of which there may be ever more.
         self._remarks: dict[tuple[Any, ...], Remark] = {}
@@ -136,27 +146,20 @@ class Recorder:
         #: Threads may add to the graph at the same time; what is known needs no lock. Reentrant,
         #: because a garbage collection meanwhile may roll an abandoned unit back right here.
         self._learning = threading.RLock()
-        self._listeners: list[tuple[str, Callable[..., Any]]] = [
-            ("before_cursor_execute", self._sent),
-            ("commit", self._ended),
-            ("rollback", self._ended),
-            ("commit_twophase", self._ended),
-            ("rollback_twophase", self._ended),
-            ("checkin", self._checked_in),
-        ]
+        self._sending = Statements(engine, self._sent)
 
     def attach(self) -> Recorder:
         """Begin to listen; returns itself."""
-        for name, listener in self._listeners:
-            if not event.contains(self._engine, name, listener):
-                event.listen(self._engine, name, listener)
+        self._sending.attach()
+        if not event.contains(self._engine, "checkin", self._checked_in):
+            event.listen(self._engine, "checkin", self._checked_in)
         return self
 
     def detach(self) -> None:
         """Stop listening; what was found stays."""
-        for name, listener in self._listeners:
-            if event.contains(self._engine, name, listener):
-                event.remove(self._engine, name, listener)
+        self._sending.detach()
+        if event.contains(self._engine, "checkin", self._checked_in):
+            event.remove(self._engine, "checkin", self._checked_in)
 
     def report(self) -> LockOrderReport:
         """What was found until now."""
@@ -172,27 +175,24 @@ class Recorder:
 
     # --- listeners; they run in the thread or greenlet that holds the connection
 
-    def _sent(
-        self,
-        conn: Connection,
-        cursor: Any,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        many: bool,
-    ) -> None:
+    def _sent(self, context: Any) -> None:
+        statement = context.statement
         known, compiled = self._statements.get(statement) or self._read(statement, context)
-        if not known or _commits_each(conn):  # locks nothing, or gives it back before the next one
+        if not known or context.isddl:
             return
-        info = conn.info
+        parameters = context.parameters if context.executemany else context.parameters[0]
+        connection = context.root_connection
+        transaction = connection.get_transaction()
+        info = connection.info
+        track = info.get(self)
+        if track is None or track.transaction() is not transaction:
+            if transaction is None or _commits_each(connection):
+                return  # it gives back what it locks before the next one
+            track = self._begin(info, transaction)
         for each in known:
             if each.ends:
-                self._forget(info)
-                continue
-            track = info.get(self)
-            if track is None:
-                track = info[self] = _Track(self._start)
-            if each.locks or each.inserted is not None:
+                track = self._begin(info, transaction)
+            elif each.locks or each.inserted is not None:
                 self._follow(track, each, compiled, info, parameters, context)
             else:
                 self._give_back(track, each, parameters)
@@ -209,14 +209,14 @@ class Recorder:
         """Go on to what the transaction holds after a statement."""
         hold = info.get(HOLD)
         unit = None if hold is None else hold.unit
-        by = By.ANYONE
+        by = _ANYONE
         if unit is None:
             if track.origin is None:
                 track.origin = places.caller() if hold is None else hold.acquired_at
         else:
             track.origin = unit.name
             if compiled or unit.is_locking:
-                by = By.LOCK_QUERY if unit.is_locking else By.UNIT
+                by = _LOCK_QUERY if unit.is_locking else _UNIT
         if known.by_value:
             known = self._told_apart(known, parameters)
         rows = track.rows
@@ -234,17 +234,19 @@ class Recorder:
         way = (known, track.origin, by, flushes, compared)
         track.state = track.state.after.get(way) or self._learn(track, _Way(*way), unit)
 
-    def _ended(self, conn: Connection, *which: Any) -> None:
-        if not conn.closed and not conn.invalidated:
-            self._forget(conn.info)
+    def _begin(self, info: dict[Any, Any], transaction: RootTransaction) -> _Track:
+        """A transaction, with the named locks that the session has kept from the last one."""
+        last: _Track | None = info.get(self)
+        if last is None or not last.stays:
+            track = _Track(ref(transaction), self._start)
+        else:
+            state = self._state(_staying(last))
+            track = _Track(ref(transaction), state, stays=last.stays)
+        info[self] = track
+        return track
 
     def _checked_in(self, dbapi_connection: Any, record: Any) -> None:
         record.info.pop(self, None)
-
-    def _forget(self, info: dict[Any, Any]) -> None:
-        track = info.pop(self, None)
-        if track is not None and track.stays:
-            info[self] = _Track(self._state(_staying(track)), stays=track.stays)
 
     def _give_back(self, track: _Track, known: Statement, parameters: Any) -> None:
         if known.sets is not None:
@@ -271,8 +273,12 @@ class Recorder:
     # --- what is new
 
     def _read(self, statement: str, context: Any) -> tuple[tuple[Statement, ...], bool]:
+        if (
+            context.isddl or statement is None
+        ):  # of fixtures and migrations, which run while nobody else does
+            return (), True  # and not kept: the same may come as text
         source = getattr(context.compiled, "statement", None)
-        table = getattr(source, "table", None)
+        models = metadata_of(source)
         dialect = context.dialect
         schema: str | None = dialect.default_schema_name
 
@@ -280,9 +286,11 @@ class Recorder:
             return facts_of(self._metadata, name, schema)
 
         with self._learning:
-            if isinstance(table, Table) and table.metadata not in self._metadata:
-                self._metadata.add(table.metadata)
-                self._statements.clear()  # it tells more about them
+            for each in models:
+                if not each.tables.keys() <= self._tables:
+                    self._metadata.add(each)
+                    self._tables.update(each.tables)
+                    self._statements.clear()  # it tells more about them
             known = self._parsing.read(statement, dialect.name, facts, schema)
             if not all(each.readable for each in known):
                 self._keep(self._unread, " ".join(statement.split())[:200], None, "statements")
@@ -314,7 +322,7 @@ class Recorder:
         ranks = ranks_of(unit) if unit is not None and way.by is By.UNIT else {}
         with self._learning:
             for request, compared in zip(way.statement.locks, way.rows, strict=True):
-                taken = Taken(request.lock, name, place, way.by is not By.ANYONE)
+                taken = Taken(request.lock, name, place, way.by is not By.ANYONE, unit is not None)
                 if self._is_held(held, request, compared, taken, way):
                     continue
                 if request.waits:

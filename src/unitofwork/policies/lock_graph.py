@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from ..types import Place
@@ -51,10 +52,17 @@ class Taken(NamedTuple):
     """A lock of a class, taken by the units of one name at one place in the code."""
 
     lock: LockClass
+    #: Where there is none, the function.
     unit: str
     place: Place
     #: By what a unit sends of itself, which waits for locks in the order of tables only.
     in_order: bool = False
+    in_unit: bool = False
+
+    @property
+    def who(self) -> str:
+        """The unit, or that there is none."""
+        return f"unit {self.unit!r}" if self.in_unit else f"{self.unit!r}, no unit"
 
 
 class Step(NamedTuple):
@@ -125,6 +133,8 @@ class LockGraph:
         return None
 
     def _is_new(self, cycle: Cycle) -> bool:
+        if self._has_shorter(cycle):
+            return False
         told = self._told.setdefault(cycle.resources, set())
         places = cycle.places
         if places in told:
@@ -134,6 +144,17 @@ class LockGraph:
             return False
         told.add(places)
         return True
+
+    def _has_shorter(self, cycle: Cycle) -> bool:
+        """Whether two of its steps are one transaction's, which held the first lock for the second.
+
+        Then there is a circle without what it took in between, and that one is told.
+        """
+        first, *others = cycle.steps
+        for (held, _), (_, taken) in pairwise((first, *others, first)):
+            if (held.lock, held.place, taken.lock, taken.place) in self._pairs:
+                return True
+        return False
 
     def _cycles_through(self, first: Step) -> Iterator[Cycle]:
         """The shortest ways from what it takes back to what it holds."""

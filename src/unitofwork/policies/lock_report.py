@@ -28,9 +28,8 @@ class Remark(NamedTuple):
     def __str__(self) -> str:
         taken = self.taken
         earlier = "" if self.held is None else f"\n    held since {self.held.place}"
-        return (
-            f"unit {taken.unit!r} {self.doubt.value}: {taken.lock}\n    at {taken.place}{earlier}"
-        )
+        who = taken.who if taken.in_unit else f"{taken.who},"
+        return f"{who} {self.doubt.value}: {taken.lock}\n    at {taken.place}{earlier}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,35 @@ class LockOrderReport:
 def told(cycle: Cycle) -> str:
     """A circle with all its places."""
     names = " and ".join(sorted(cycle.resources))
-    lines = [f"{names} are locked in no common order; units that meet there can deadlock:"]
+    lines = [f"{names} are locked in no common order; transactions that meet there can deadlock:"]
     for number, (held, taken) in enumerate(cycle.steps, 1):
-        lines.append(f"  {number}. unit {held.unit!r}")
+        lines.append(f"  {number}. {held.who}")
         lines.append(f"     holds {held.lock} since {held.place}")
         lines.append(f"     takes {taken.lock} at {taken.place}")
-    lines.append("  Remedy: lock them in one order, or in one call: tx.lock_across({...}).")
+    lines.append(f"  Remedy: {_remedy(cycle)}")
     return "\n".join(lines)
+
+
+def _remedy(cycle: Cycle) -> str:
+    order = " before ".join(_one_order(cycle))
+    if any(map(_is_name, cycle.resources)):
+        return f"take them in one order, {order}, or as names of the units: lock_names=[...]."
+    how = "in one call: tx.lock_across({...})."
+    if all(step.held.in_unit for step in cycle.steps):
+        return f"lock them in one order, {order}, or {how}"
+    return f"lock them in one order, {order}; or in units, {how}"
+
+
+def _one_order(cycle: Cycle) -> list[str]:
+    """An order of what is in a circle; names come first, as in units.
+
+    It keeps what units do of themselves, else all but the step that has closed the circle.
+    """
+    steps = cycle.steps
+    against = next((at for at, step in enumerate(steps) if not step.taken.in_order), 0)
+    turned = [step.held.lock.resource for step in steps[against + 1 :] + steps[: against + 1]]
+    return sorted(turned, key=lambda resource: not _is_name(resource))
+
+
+def _is_name(resource: str) -> bool:
+    return resource.startswith("named lock")

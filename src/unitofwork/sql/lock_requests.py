@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..policies.lock_graph import LockClass
@@ -79,12 +80,18 @@ class LockRequest:
     name: Name | None = None
     #: The one parameter that names the row, the plain case.
     only: str | int | None = field(init=False, default=None)
+    #: Takes the values of the parameters, where each names a row.
+    values: Callable[[Any], tuple[Any, ...]] | None = field(init=False, default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if len(self.keys) == len(self.keys[0] if self.keys else ()) == 1:
-            ((part,),) = self.keys
-            if isinstance(part, Parameter):
-                object.__setattr__(self, "only", part.key)
+        parts = [key[0] for key in self.keys if len(key) == 1]
+        given = [part.key for part in parts if isinstance(part, Parameter)]
+        if not given or len(given) < len(self.keys):
+            return
+        if len(given) == 1:
+            object.__setattr__(self, "only", given[0])
+        else:
+            object.__setattr__(self, "values", itemgetter(*given))
 
 
 class Inserted(NamedTuple):
