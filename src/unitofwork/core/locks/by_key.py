@@ -78,7 +78,8 @@ def execute_by_key(
     # Sorted, they wait in order by themselves; what is not there is an error of a plain update.
     met = {part.table for part in parts}
     is_plain = is_mapped and len(written) == 1 and statement.whereclause is None
-    if is_plain and len(found.wants) == len(set(written[0].rows)) and waits_alone(tx.unit, found):
+    is_alone = len(found.wants) == len(set(order)) and not found.upgraded
+    if is_plain and is_alone and waits_alone(tx.unit, found):
         result = run(tx, state, statement, met)
         record(tx.unit, found.wants, statement)
     else:

@@ -52,6 +52,8 @@ class Found:
     writes: list[Resource] = field(default_factory=list)
     #: Rows that are locked twice, the one time stronger than the other.
     upgraded: set[Resource] = field(default_factory=set)
+    #: Parents that nothing may lock before COMMIT, unless a lock query does.
+    deferred: set[Resource] = field(default_factory=set)
 
     def want(self, resource: Resource, strength: Strength) -> None:
         """Add a lock."""
@@ -65,6 +67,7 @@ class Found:
         stronger(self.wants, more.wants)
         self.lookups += more.lookups
         self.writes += more.writes
+        self.deferred |= more.deferred
 
 
 #: By which lookup the consequences of a row's end, or of a change of these columns, are followed
@@ -184,7 +187,10 @@ def check_parent(tables: Tables, link: Link, values: tuple[Any, ...], into: Foun
     if link.key_order is None or has_other_spellings(link.parent):
         into.lookups += lookups_of(link.parent, link.referred, [values], Effect.REFERRED, {})
     else:
-        into.want(tables.row(link.parent, link.parent_key(values)), Strength.KEY_SHARE)
+        parent = tables.row(link.parent, link.parent_key(values))
+        into.want(parent, Strength.KEY_SHARE)
+        if link.deferred:
+            into.deferred.add(parent)
 
 
 def _pick(values: dict[Column[Any], Any], columns: Columns) -> tuple[Any, ...]:

@@ -78,7 +78,8 @@ def execute_insert(
     if in_another_order and getattr(result, "rowcount", -1) != len(own):
         holds_unknown(tx.unit)  # what was inserted, or had come meanwhile
     # ON CONFLICT DO UPDATE locks what it does not change too; what was not there is one's own.
-    record(tx.unit, found.wants if conflict is None else own, ordered.statement)
+    locked = _checked_by_now(found) if conflict is None else own
+    record(tx.unit, locked, ordered.statement)
     book = tx.unit.book
     for resource in inserts if conflict is None else ():
         book.record_inserted(resource)
@@ -96,9 +97,16 @@ def _is_in_own_order(
 ) -> bool:
     """Whether the INSERT, left alone, takes what it takes in the global order."""
     if conflict is None:
-        return len(found.wants) <= 1
+        return len(found.wants) <= 1 and not found.deferred
     # Of what a row refers to that conflicts, nothing is locked: then the book would be wrong.
-    return len(own) == len(found.wants) and (len(own) <= 1 or by == key_columns(target.table))
+    if len(own) < len(found.wants) or found.upgraded:
+        return False
+    return len(own) <= 1 or by == key_columns(target.table)
+
+
+def _checked_by_now(found: Found) -> Wants:
+    """The parents of new rows that are there: the INSERT has checked it, or a lock query has."""
+    return {one: strength for one, strength in found.wants.items() if one not in found.deferred}
 
 
 def _new_rows(
