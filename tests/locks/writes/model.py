@@ -186,6 +186,7 @@ class Stall(Base):
     row: Mapped[int] = key()
     number: Mapped[int] = key()
     place: Mapped[int | None] = mapped_column()
+    size: Mapped[int] = mapped_column(default=0)
 
     __table_args__ = (
         ForeignKeyConstraint(["row", "place"], ["write_area.row", "write_area.place"]),
@@ -279,12 +280,10 @@ RESET = f"""
     INSERT INTO write_note VALUES (1, 'a'), (NULL, 'a'), (2, 'b'), (1, 'b');
     INSERT INTO write_area SELECT r, p FROM generate_series(1, 4) r, generate_series(1, 4) p;
     INSERT INTO write_shop SELECT n, n, 1, 's' || n, 0 FROM generate_series(1, 3) n;
-    INSERT INTO write_stall SELECT n, n, 1 FROM generate_series(1, 3) n;
-    INSERT INTO write_guest SELECT n, 1 FROM generate_series(1, 3) n;
+    INSERT INTO write_stall SELECT n, n, 1, 0 FROM generate_series(1, 3) n;
     INSERT INTO write_node SELECT n, CASE n WHEN 3 THEN 1 END, 0 FROM generate_series(1, 5) n;
     INSERT INTO write_label (word, in_use, count) VALUES ('a', false, 0), ('b', true, 0);
     INSERT INTO write_mail (id, address, size) SELECT n, 'M' || n, 0 FROM generate_series(1, 3) n;
-    INSERT INTO write_copy (id, base, size) SELECT n, 1, 0 FROM generate_series(1, 3) n;
 """
 
 

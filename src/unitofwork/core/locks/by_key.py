@@ -16,7 +16,7 @@ from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
 from ...sql.row_locks import Step, among_keys, rows_parameters
 from .acquire import connection_of, locking
-from .dml import COMPUTED, Parameters, Target, assigned, keys_in, value_of
+from .dml import COMPUTED, Parameters, Row, Target, assigned, keys_in, value_of
 from .lookups import Effect, Found, check_parent, lookups_of
 from .ordered import (
     depends_on_rows,
@@ -30,6 +30,7 @@ from .ordered import (
 from .schema import links_from
 from .tables import key_columns, tables_of
 from .unique import Claims
+from .values import Unknown
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -137,19 +138,29 @@ def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
     table, tables = target.table, tx.unit.home.tables
     effect = Effect.DELETED if written.is_delete else Effect.CHANGED
     lookup = lookup_of(table, effect, columns)
-    links = [link for link in links_from(table) if not columns.keys().isdisjoint(link.columns)]
+    links = links_from(table) if columns else ()
+    key = key_columns(table)
+    # The second UPDATE of a row checks all of its foreign keys.
+    is_checked = is_checked_again(tx.unit, lookup, rows) or len(set(rows)) < len(rows)
+    updates: dict[Resource, list[Row]] = {}
     for one, resource in zip(written.sets, rows, strict=True):
         found.want(resource, lookup.strength)
+        given = _given(target, columns, one) if links else {}
+        updates.setdefault(resource, []).append(given)
+        known = {**dict(zip(key, resource.key, strict=True)), **given}
         for link in links:
-            given = _given(target, columns, one)
-            values = tuple(given.get(column, COMPUTED) for column in link.columns)
-            if COMPUTED not in values:
-                check_parent(tables, link, values, found)
-            elif any(given.get(column) is COMPUTED for column in link.columns):
+            values = tuple(known.get(column, _STAYS) for column in link.columns)
+            if given.keys().isdisjoint(link.columns):
+                continue
+            if COMPUTED in values:
                 return False
-    if depends_on_rows(lookup) or is_checked_again(tx.unit, lookup, rows):
+            if _STAYS in values:  # what it refers to then, only the row tells
+                is_checked = True
+            else:
+                check_parent(tables, link, values, found)
+    if depends_on_rows(lookup) or (links and is_checked):
         keys = [resource.key for resource in rows]
-        found.lookups += lookups_of(table, key_columns(table), keys, effect, {}, columns)
+        found.lookups += lookups_of(table, key, keys, effect, {}, columns, updates=updates)
     return True
 
 
@@ -176,6 +187,8 @@ def _claim(tx: CoreTransaction, written: _Written, claims: Claims) -> None:
 
 
 _ANY = Strength.KEY_SHARE
+#: Of a column that an UPDATE leaves as it is.
+_STAYS: Any = Unknown.UNLOADED
 
 
 def _given(
@@ -184,5 +197,6 @@ def _given(
     """What one set of parameters sets, of columns that any of the sets does."""
     own = {column: value for column, value in columns.items() if value is not COMPUTED}
     given = {column: value_of(value, one) for column, value in own.items()}
-    more = {column: one[name] for name in one for column in target.columns(name)}
+    named = {column: one[name] for name in one for column in target.columns(name)}
+    more = {column: value for column, value in named.items() if column in columns}
     return given | {column: value_of(value, one) for column, value in more.items()}

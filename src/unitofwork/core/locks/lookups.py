@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,6 +16,7 @@ from ...sql.key_types import has_other_spellings
 from .keys import to_child, to_parent
 from .schema import Columns, Link, links_from, links_to, locking_columns, server_default
 from .tables import Tables, key_columns
+from .values import all_known
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -75,6 +76,11 @@ class Found:
 Followed: TypeAlias = "dict[tuple[Resource, Effect, frozenset[Column[Any]]], Lookup | None]"
 
 
+Values: TypeAlias = "Mapping[Column[Any], Any]"
+#: What each row gets, by one UPDATE after the other.
+Updates: TypeAlias = "Mapping[Resource, Sequence[Values]]"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lookup:
     """The rows of `table` whose `columns` have one of `values`.
@@ -91,6 +97,8 @@ class Lookup:
     changed: frozenset[Column[Any]] = frozenset()
     #: They get the defaults of the schema.
     to_default: bool = False
+    #: Where `changed` alone does not tell which foreign keys are checked, and with which values.
+    updates: Updates | None = None
 
     @property
     def strength(self) -> Strength:
@@ -134,16 +142,26 @@ class Lookup:
             if self.followed.setdefault((resource, self.effect, self.changed), self) is self:
                 follow.append(values)
             if self.effect is Effect.CHANGED:
-                new = {one: server_default(one) for one in self.changed if self.to_default}
-                for link in links_from(self.table):
-                    stays = self.changed.isdisjoint(link.columns)
-                    if book.has_written(resource) if stays else self.to_default:
-                        check_parent(tables, link, _pick(values | new, link.columns), found)
+                self._check_parents(tables, resource, values, book.has_written(resource), found)
         for link in links_to(self.table):
             if self.effect is Effect.DELETED or not self.changed.isdisjoint(link.referred):
                 referred = [_pick(values, link.referred) for values in follow]
                 found.lookups += child_lookups(link, referred, self.effect, self.followed)
         return found
+
+    def _check_parents(
+        self, tables: Tables, resource: Resource, values: Values, again: bool, found: Found
+    ) -> None:
+        """Add what a row will refer to. `again`: foreign keys that stay are checked too."""
+        # Set to NULL; or to what whoever sets it has looked after.
+        unknown = {one: server_default(one) if self.to_default else None for one in self.changed}
+        for new in (self.updates or {}).get(resource, (unknown,)):
+            values = {**values, **new}
+            for link in links_from(self.table):
+                referred = _pick(values, link.columns)
+                if (again or not new.keys().isdisjoint(link.columns)) and all_known(referred):
+                    check_parent(tables, link, referred, found)
+            again = True
 
     def selected(self) -> list[Column[Any]]:
         """The columns of the answer."""
@@ -193,7 +211,7 @@ def check_parent(tables: Tables, link: Link, values: tuple[Any, ...], into: Foun
             into.deferred.add(parent)
 
 
-def _pick(values: dict[Column[Any], Any], columns: Columns) -> tuple[Any, ...]:
+def _pick(values: Values, columns: Columns) -> tuple[Any, ...]:
     return tuple(values[column] for column in columns)
 
 
@@ -205,6 +223,7 @@ def lookups_of(
     followed: Followed,
     changed: Iterable[Column[Any]] = (),
     to_default: bool = False,
+    updates: Updates | None = None,
 ) -> Iterator[Lookup]:
     """Lookups for so many values, without those that are partly NULL."""
     if not key_columns(table):  # no lock query can name its rows
@@ -214,4 +233,6 @@ def lookups_of(
     )
     for start in range(0, len(whole), CHUNK):
         chunk = tuple(whole[start : start + CHUNK])
-        yield Lookup(table, columns, chunk, effect, followed, frozenset(changed), to_default)
+        yield Lookup(
+            table, columns, chunk, effect, followed, frozenset(changed), to_default, updates
+        )
