@@ -130,7 +130,7 @@ class _Change:
             return True
         if self._refers_to_computed():
             return True
-        return is_checked_again(self._tx.unit, self._lookup, map(self._row, keys))
+        return is_checked_again(self._tx.unit, self._lookup, [*map(self._row, keys)])
 
     def _refers_to_computed(self) -> bool:
         """Whether SET has a foreign key computed, or leaves a part of one as it is."""

@@ -138,14 +138,15 @@ def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
     table, tables = target.table, tx.unit.home.tables
     effect = Effect.DELETED if written.is_delete else Effect.CHANGED
     lookup = lookup_of(table, effect, columns)
-    links = links_from(table) if columns else ()
+    links = [link for link in links_from(table) if not columns.keys().isdisjoint(link.columns)]
     key = key_columns(table)
-    # The second UPDATE of a row checks all of its foreign keys.
-    is_checked = is_checked_again(tx.unit, lookup, rows) or len(set(rows)) < len(rows)
+    is_checked = is_checked_again(tx.unit, lookup, rows)
     updates: dict[Resource, list[Row]] = {}
     for one, resource in zip(written.sets, rows, strict=True):
         found.want(resource, lookup.strength)
-        given = _given(target, columns, one) if links else {}
+        if not links and not is_checked:
+            continue
+        given = _given(target, columns, one)
         updates.setdefault(resource, []).append(given)
         known = {**dict(zip(key, resource.key, strict=True)), **given}
         for link in links:
@@ -158,7 +159,7 @@ def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
                 is_checked = True
             else:
                 check_parent(tables, link, values, found)
-    if depends_on_rows(lookup) or (links and is_checked):
+    if depends_on_rows(lookup) or is_checked:
         keys = [resource.key for resource in rows]
         found.lookups += lookups_of(table, key, keys, effect, {}, columns, updates=updates)
     return True

@@ -75,7 +75,6 @@ class Found:
 #: up, each once.
 Followed: TypeAlias = "dict[tuple[Resource, Effect, frozenset[Column[Any]]], Lookup | None]"
 
-
 Values: TypeAlias = "Mapping[Column[Any], Any]"
 #: What each row gets, by one UPDATE after the other.
 Updates: TypeAlias = "Mapping[Resource, Sequence[Values]]"

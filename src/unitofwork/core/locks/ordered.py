@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Delete, Result, Select, Table
@@ -40,10 +40,11 @@ def changing_links(lookup: Lookup) -> Iterator[Link]:
             yield link
 
 
-def is_checked_again(unit: Unit, lookup: Lookup, rows: Iterable[Resource]) -> bool:
-    """Whether foreign keys are checked that stay as they are."""
-    checks = lookup.effect is Effect.CHANGED and bool(links_from(lookup.table))
-    return checks and any(map(unit.book.has_written, rows))
+def is_checked_again(unit: Unit, lookup: Lookup, rows: Sequence[Resource]) -> bool:
+    """Whether foreign keys are checked that stay as they are: at the second UPDATE of a row."""
+    if lookup.effect is not Effect.CHANGED or not links_from(lookup.table):
+        return False
+    return len(set(rows)) < len(rows) or any(map(unit.book.has_written, rows))
 
 
 def waits_alone(unit: Unit, found: Found) -> bool:
