@@ -70,7 +70,7 @@ class _Change:
         self._unique = self._claims.concern(target.table, changed)
 
     def execute(self) -> Result[Any] | None:
-        if self._sets is None:
+        if self._sets is None or self._generates_parents():
             return None
         keys = self._keys()
         found = Found()
@@ -135,6 +135,11 @@ class _Change:
     def _refers_to_computed(self) -> bool:
         """Whether SET has a foreign key computed, or leaves a part of one as it is."""
         return any(COMPUTED in self._will_be(link.columns, {}) for link in self._links_set())
+
+    def _generates_parents(self) -> bool:
+        """Whether the database generates a foreign key from what SET changes."""
+        columns = (one for link in self._links_set() for one in link.columns)
+        return any(one.computed is not None and one in (self._sets or ()) for one in columns)
 
     def _expressions(self) -> dict[Column[Any], Any]:
         """What SET computes for a foreign key, or a unique one; it is to be computed before too."""
@@ -201,7 +206,9 @@ class _Change:
             before = dict(zip(own, row, strict=False))
             values = before | dict(zip(expressions, row[len(own) :], strict=True))
             for link in links:
-                check_parent(self._tables, link, self._will_be(link.columns, values), found)
+                parent = self._will_be(link.columns, values)
+                if COMPUTED not in parent:  # a default, which only the database or SQLAlchemy knows
+                    check_parent(self._tables, link, parent, found)
             self._claims.give_up(self._target.table, self._unique, before)
             for unique in self._unique if self._sets else ():
                 after = dict(zip(unique, self._will_be(unique, values), strict=True))
@@ -219,9 +226,12 @@ class _Change:
         values = []
         for column in columns:
             if self._sets and column in self._sets:
-                value = value_of(self._sets[column], self._parameters)
+                given = self._sets[column]
+                value = value_of(given, self._parameters)
                 if value is COMPUTED:
-                    value = self._parameters.get(column.key, row.get(column, COMPUTED))
+                    # Of an expression `row` has the answer, else the old value.
+                    answer = COMPUTED if given is COMPUTED else row.get(column, COMPUTED)
+                    value = self._parameters.get(column.key, answer)
                 values.append(value)
             else:
                 values.append(row.get(column, COMPUTED))

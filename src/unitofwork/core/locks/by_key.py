@@ -16,8 +16,8 @@ from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
 from ...sql.row_locks import Step, among_keys, rows_parameters
 from .acquire import connection_of, locking
-from .dml import COMPUTED, Parameters, Row, Target, assigned, keys_in, value_of
-from .lookups import Effect, Found, check_parent, lookups_of
+from .dml import COMPUTED, STAYS, Parameters, Row, Target, assigned, keys_in, value_of
+from .lookups import Effect, Found, lookups_of
 from .ordered import (
     depends_on_rows,
     is_checked_again,
@@ -26,11 +26,11 @@ from .ordered import (
     record,
     run,
     waits_alone,
+    want_parents,
 )
 from .schema import links_from
 from .tables import key_columns, tables_of
 from .unique import Claims
-from .values import Unknown
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -135,7 +135,7 @@ def _changed(
 def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
     """Add the rows of one table, and what hangs on them. False: it can't be told."""
     target, rows, columns = written.target, written.rows, written.columns
-    table, tables = target.table, tx.unit.home.tables
+    table = target.table
     effect = Effect.DELETED if written.is_delete else Effect.CHANGED
     lookup = lookup_of(table, effect, columns)
     links = [link for link in links_from(table) if not columns.keys().isdisjoint(link.columns)]
@@ -148,17 +148,11 @@ def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
             continue
         given = _given(target, columns, one)
         updates.setdefault(resource, []).append(given)
-        known = {**dict(zip(key, resource.key, strict=True)), **given}
-        for link in links:
-            values = tuple(known.get(column, _STAYS) for column in link.columns)
-            if given.keys().isdisjoint(link.columns):
-                continue
-            if COMPUTED in values:
-                return False
-            if _STAYS in values:  # what it refers to then, only the row tells
-                is_checked = True
-            else:
-                check_parent(tables, link, values, found)
+        kept = dict(zip(key, resource.key, strict=True))
+        unknown = want_parents(tx.unit.home.tables, links, given, kept, found)
+        if unknown is COMPUTED:
+            return False
+        is_checked |= unknown is STAYS
     if depends_on_rows(lookup) or is_checked:
         keys = [resource.key for resource in rows]
         found.lookups += lookups_of(table, key, keys, effect, {}, columns, updates=updates)
@@ -188,15 +182,17 @@ def _claim(tx: CoreTransaction, written: _Written, claims: Claims) -> None:
 
 
 _ANY = Strength.KEY_SHARE
-#: Of a column that an UPDATE leaves as it is.
-_STAYS: Any = Unknown.UNLOADED
 
 
 def _given(
     target: Target, columns: Mapping[Column[Any], Any], one: Parameters
 ) -> dict[Column[Any], Any]:
     """What one set of parameters sets, of columns that any of the sets does."""
-    own = {column: value for column, value in columns.items() if value is not COMPUTED}
+    own = {
+        column: value
+        for column, value in columns.items()
+        if value is not COMPUTED or column.computed is not None
+    }
     given = {column: value_of(value, one) for column, value in own.items()}
     named = {column: one[name] for name in one for column in target.columns(name)}
     more = {column: value for column, value in named.items() if column in columns}

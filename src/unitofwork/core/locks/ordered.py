@@ -6,17 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Delete, Result, Select, Table
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Row as Answer
 from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import NOTHING, Wants
 from ...policies.locks.order import Resource
 from .acquire import acquire_known, connection_of, limit_waits, locking
+from .dml import COMPUTED, STAYS, Row
 from .footprint import closure
-from .lookups import Effect, Found, Lookup
+from .lookups import Effect, Found, Lookup, check_parent
 from .raw import ORDERED
 from .schema import Link, links_from, links_to
-from .tables import key_columns
+from .tables import Tables, key_columns
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -47,6 +48,25 @@ def is_checked_again(unit: Unit, lookup: Lookup, rows: Sequence[Resource]) -> bo
     return len(set(rows)) < len(rows) or any(map(unit.book.has_written, rows))
 
 
+def want_parents(tables: Tables, links: Iterable[Link], new: Row, kept: Row, found: Found) -> Any:
+    """Add the parents of a row that is to get what is `new`. `kept`: what else is known of it.
+
+    Returns None; STAYS: of a foreign key only the row can tell a part; COMPUTED: nobody can.
+    """
+    unknown = None
+    for link in links:
+        if new.keys().isdisjoint(link.columns):
+            continue
+        values = tuple(new.get(column, kept.get(column, STAYS)) for column in link.columns)
+        if COMPUTED in values:
+            return COMPUTED
+        if STAYS not in values:
+            check_parent(tables, link, values, found)
+        elif None not in values:
+            unknown = STAYS
+    return unknown
+
+
 def waits_alone(unit: Unit, found: Found) -> bool:
     """Whether what the statement itself waits for is all of it in order, and may be long."""
     plan = unit.book.plan(found.wants)
@@ -61,7 +81,7 @@ def lock_found(tx: CoreTransaction, found: Found, names: Wants = NOTHING) -> set
     acquire_known(tx, {**names, **found.wants})
     tables = {lookup.table for lookup in found.lookups}
 
-    def ask(statement: Select[Any]) -> list[Row[Any]]:
+    def ask(statement: Select[Any]) -> list[Answer[Any]]:
         with locking(tx.unit):
             return list(connection_of(tx).execute(statement))
 
