@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from tests.pool.pool_face import PoolFace, both, result
 
+from unitofwork import UnorderedWriteError
+from unitofwork.policies.locks.book import Strength
+
 from .audit import check_book
 from .conftest import face_fixture
-from .model import Guest, House, Node, Room, Shop, Stall
+from .model import Copy, Guest, House, Label, Mail, Node, Room, Shop, Stall, Word
 
-shops = Shop.__table__
+shops, words = Shop.__table__, Word.__table__
 face = face_fixture("psycopg-sync")
 
 
@@ -139,3 +142,241 @@ async def test_a_list_that_sets_no_foreign_key_costs_nothing_more(
         await result(tx.execute(update(Stall), [{"row": 1, "number": 1, "size": 2}]))
         assert len(sent) == 1
         assert held(tx) == {"write_stall (1, 1)"}
+
+
+def by_key(entity: Any, sets: Any, **row: Any) -> Any:
+    new = upsert(entity)
+    key = list(entity.__table__.primary_key)
+    values = sets(new.excluded)
+    return (new.values(**row) if row else new).on_conflict_do_update(
+        index_elements=key, set_=values
+    )
+
+
+def by_code(sets: Any, **row: Any) -> Any:
+    new = upsert(Shop)
+    return new.values(**row).on_conflict_do_update(
+        index_elements=[Shop.code], set_=sets(new.excluded)
+    )
+
+
+#: Statement, parameters, and parents that are locked.
+UPSERTS: dict[str, tuple[Any, Any, set[str]]] = {
+    "a part of a foreign key": (
+        by_key(Shop, lambda new: {"row": new.row}, id=1, row=2, place=4),
+        None,
+        {"write_area (2, 1)", "write_area (2, 4)"},
+    ),
+    "a part of a foreign key, to a value": (
+        by_key(Shop, lambda new: {"row": 4}, id=1),
+        None,
+        {"write_area (4, 1)"},
+    ),
+    "a part to a value, a part as inserted": (
+        by_key(Shop, lambda new: {"row": 4, "place": new.place}, id=1, row=2, place=3),
+        None,
+        {"write_area (4, 3)", "write_area (2, 3)"},
+    ),
+    "the part of a foreign key that is no key": (
+        by_key(Stall, lambda new: {"place": new.place}, row=1, number=1, place=2),
+        None,
+        {"write_area (1, 2)"},
+    ),
+    "the part that is no key, to a value": (
+        by_key(Stall, lambda new: {"place": 3}, row=1, number=1),
+        None,
+        {"write_area (1, 3)"},
+    ),
+    "a part that is not there": (
+        by_key(Shop, lambda new: {"row": new.row}, id=60, row=2, place=4),
+        None,
+        {"write_area (2, 4)"},
+    ),
+    "a row twice": (
+        by_key(Room, lambda new: {"size": new.size}),
+        [{"id": 3, "house_id": 3, "size": 1}, {"id": 3, "house_id": 3, "size": 2}],
+        {"write_house 2", "write_house 3"},
+    ),
+    "a new row twice": (
+        by_key(Room, lambda new: {"size": new.size}),
+        [{"id": 30, "house_id": 3, "size": 1}, {"id": 30, "house_id": 2, "size": 2}],
+        {"write_house 2", "write_house 3"},
+    ),
+    "a row twice, to other parents": (
+        by_key(Room, lambda new: {"house_id": new.house_id}),
+        [{"id": 3, "house_id": 3}, {"id": 3, "house_id": 1}],
+        {"write_house 1", "write_house 3"},
+    ),
+    "as inserted, by code": (
+        by_code(
+            lambda new: {"row": new.row, "place": new.place, "code": new.code},
+            id=50,
+            row=2,
+            place=4,
+            code="s1",
+        ),
+        None,
+        {"write_area (2, 4)"},
+    ),
+    "a generated unique column": (
+        by_key(Mail, lambda new: {"address": new.address}, id=1, address="N"),
+        None,
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", UPSERTS)
+async def test_parents_of_rows_that_conflict(face: PoolFace, holder: Connection, form: str) -> None:
+    """Those that the row refers to afterwards, wherever the parts of that come from."""
+    statement, sets, parents = UPSERTS[form]
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(statement, sets))
+        check_book(tx, holder)
+        assert parents == {one for one in held(tx) if one.startswith(("write_area", "write_house"))}
+
+
+RAW: dict[str, tuple[Any, Any]] = {
+    "a part that only the row tells, which has no known key": (
+        by_code(lambda new: {"row": 3}, id=50, code="s1"),
+        None,
+    ),
+    "twice by another key": (
+        upsert(Shop).on_conflict_do_update(index_elements=[Shop.code], set_={"size": 1}),
+        [{"id": 50, "code": "s1"}, {"id": 51, "code": "s1"}],
+    ),
+    "a foreign key that is generated": (
+        by_key(Copy, lambda new: {"base": 3}, id=1, base=2),
+        None,
+    ),
+    "a foreign key that is generated, insert": (insert(Copy).values(id=2, base=2), None),
+    "a foreign key that is generated, update": (
+        update(Copy).where(Copy.id == 1).values(base=3),
+        None,
+    ),
+    "a foreign key that is generated, update of many": (update(Copy), [{"id": 1, "base": 3}]),
+}
+
+
+@pytest.mark.parametrize("form", RAW)
+async def test_parents_that_can_t_be_told(face: PoolFace, form: str) -> None:
+    """Then the statement counts as raw SQL."""
+    statement, sets = RAW[form]
+    assert face.probe is not None
+    face.probe.execute("INSERT INTO write_copy (id, base, size) VALUES (1, 1, 0)")
+    async with both(face.uow()) as tx:
+        await result(tx.execute(statement, sets))
+    with pytest.raises(UnorderedWriteError):
+        async with both(face.uow(strict_locks=True)) as tx:
+            await result(tx.execute(statement, sets))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        update(Copy).where(Copy.id == 1).values(size=3),
+        update(Mail).where(Mail.id == 1).values(size=3),
+        by_key(Mail, lambda new: {"size": new.size}, id=1, address="N"),
+    ],
+)
+async def test_what_leaves_a_generated_column_alone(
+    face: PoolFace, holder: Connection, statement: Any
+) -> None:
+    """It is sent as it is, and locks no more than it has to."""
+    assert face.probe is not None
+    face.probe.execute("INSERT INTO write_copy (id, base, size) VALUES (1, 1, 0)")
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(statement))
+        assert {one.strength for one in tx.unit.book.held.values()} == {Strength.NO_KEY_UPDATE}
+        check_book(tx, holder)
+
+
+async def test_a_partial_index_has_not_all_rows(face: PoolFace, holder: Connection) -> None:
+    """What lies outside of it is no conflict: a new row is inserted beside it."""
+    new = upsert(Label).values(word="a", in_use=True)
+    statement = new.on_conflict_do_update(
+        index_elements=[Label.word], index_where=Label.in_use, set_={"count": 1}
+    )
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(statement))
+        check_book(tx, holder)
+        assert "write_label 1" not in held(tx)
+
+
+async def test_a_new_row_beside_a_partial_index(face: PoolFace, holder: Connection) -> None:
+    """It conflicts with none; and what was locked for it is in the book."""
+    new = upsert(Label).values(word="b", in_use=False)
+    statement = new.on_conflict_do_update(
+        index_elements=[Label.word], index_where=Label.in_use, set_={"count": 1}
+    )
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(statement))
+        check_book(tx, holder)
+
+
+#: What the owner of a value does while it is waited for, and how the value is asked for.
+MOVES: dict[str, tuple[list[str], Any, set[str]]] = {
+    "given up": (
+        ["UPDATE write_word SET text = 'moved' WHERE id = 1"],
+        ["sun"],
+        set(),
+    ),
+    "given to another": (
+        [
+            "UPDATE write_word SET text = 'moved' WHERE id = 1",
+            "UPDATE write_word SET text = 'sun' WHERE id = 3",
+        ],
+        ["sun"],
+        {"write_word 3"},
+    ),
+    "one of two given to another": (
+        [
+            "UPDATE write_word SET text = 'moved' WHERE id = 1",
+            "UPDATE write_word SET text = 'sun' WHERE id = 3",
+        ],
+        ["sun", "moon"],
+        {"write_word 2", "write_word 3"},
+    ),
+}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("form", MOVES)
+async def test_a_value_that_moves_while_it_is_waited_for(
+    face: PoolFace, holder: Connection, form: str, is_first: bool
+) -> None:
+    """The book has the row that the upsert has met in the end."""
+    meanwhile, texts, expected = MOVES[form]
+    for one in meanwhile:
+        holder.execute(text(one))
+    new = upsert(words).values([{"text": one, "lang": "en", "count": 1} for one in texts])
+    statement = new.on_conflict_do_update(index_elements=["text", "lang"], set_={"count": 7})
+
+    async def work() -> None:
+        async with both(face.uow()) as tx:
+            if not is_first:
+                await result(tx.lock(House, 1))
+            await result(tx.execute(statement))
+            check_book(tx, holder)
+            assert expected <= held(tx)
+
+    running = face.start(work)
+    await face.until(lambda: face.probe is not None and face.probe.blocked())
+    holder.commit()
+    await face.join(running)
+
+
+async def test_an_upsert_by_another_key_that_comes_first(
+    face: PoolFace, holder: Connection, sent: list[str]
+) -> None:
+    """One statement, and one that tells which row it was; a new one is known then, too."""
+    for one, number in (("sun", 1), ("dust", 5)):
+        new = upsert(words).values(text=one, lang="en")
+        statement = new.on_conflict_do_update(index_elements=["text", "lang"], set_={"count": 7})
+        async with both(face.uow()) as tx:
+            await result(tx.execute(select(House)))
+            sent.clear()
+            await result(tx.execute(statement))
+            assert len(sent) == 2
+            check_book(tx, holder)
+            assert held(tx) == {f"write_word {number}"}
