@@ -16,7 +16,7 @@ from .audit import check_book
 from .conftest import face_fixture
 from .model import Copy, Guest, House, Label, Mail, Node, Room, Shop, Stall, Word
 
-shops, words = Shop.__table__, Word.__table__
+rooms, shops, words = Room.__table__, Shop.__table__, Word.__table__
 face = face_fixture("psycopg-sync")
 
 
@@ -380,3 +380,29 @@ async def test_an_upsert_by_another_key_that_comes_first(
             assert len(sent) == 2
             check_book(tx, holder)
             assert held(tx) == {f"write_word {number}"}
+
+
+#: Room 9, of house 2, becomes room 90.
+KEY_CHANGES: dict[str, tuple[Any, Any]] = {
+    "to a value": (update(Room).where(Room.id == 9).values(id=90), None),
+    "computed": (update(Room).where(Room.id == 9).values(id=Room.id * 10), None),
+    "where it matches": (update(Room).where(Room.size == 90).values(id=90), None),
+    "in a list": (
+        update(rooms).where(rooms.c.id == bindparam("one")).values(id=bindparam("new")),
+        [{"one": 9, "new": 90}],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", KEY_CHANGES)
+async def test_a_row_whose_key_has_changed(face: PoolFace, holder: Connection, form: str) -> None:
+    """It is a row written to, of which all foreign keys are checked the next time."""
+    assert face.probe is not None
+    face.probe.execute("DELETE FROM write_lamp WHERE id = 9")
+    statement, sets = KEY_CHANGES[form]
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(statement, sets))
+        assert "write_house 2" not in held(tx)
+        await result(tx.execute(update(Room).where(Room.id == 90).values(size=1)))
+        check_book(tx, holder)
+        assert "write_house 2" in held(tx)

@@ -21,9 +21,11 @@ from .ordered import (
     changing_links,
     depends_on_rows,
     is_checked_again,
+    key_set,
     lock_found,
     lookup_of,
     record,
+    rename,
     run,
     waits_alone,
 )
@@ -68,6 +70,8 @@ class _Change:
         self._claims = Claims(tx.unit.home.locking.unique_names)
         changed = self._sets if isinstance(statement, Update) else None
         self._unique = self._claims.concern(target.table, changed)
+        #: The primary key, if SET changes it.
+        self._key_set = key_set(self._lookup)
 
     def execute(self) -> Result[Any] | None:
         if self._sets is None or self._generates_parents():
@@ -89,6 +93,7 @@ class _Change:
                 found.want(resource, self._lookup.strength)
             for link in self._links_set():
                 check_parent(self._tables, link, self._will_be(link.columns, {}), found)
+            self._rename({}, found)
             whole = True
         if whole and len(found.wants) == 1 and waits_alone(self._tx.unit, found):
             result = self._run(self._statement)
@@ -133,8 +138,9 @@ class _Change:
         return is_checked_again(self._tx.unit, self._lookup, [*map(self._row, keys)])
 
     def _refers_to_computed(self) -> bool:
-        """Whether SET has a foreign key computed, or leaves a part of one as it is."""
-        return any(COMPUTED in self._will_be(link.columns, {}) for link in self._links_set())
+        """Whether SET has a key or foreign key computed, or leaves a part of one as it is."""
+        keys = (self._key_set, *(link.columns for link in self._links_set()))
+        return any(COMPUTED in self._will_be(key, {}) for key in keys)
 
     def _generates_parents(self) -> bool:
         """Whether the database generates a foreign key from what SET changes."""
@@ -146,7 +152,7 @@ class _Change:
         referring = [link.columns for link in self._links_set()]
         return {
             column: value
-            for column in itertools.chain(*referring, *self._unique)
+            for column in itertools.chain(self._key_set, *referring, *self._unique)
             if (value := (self._sets or {}).get(column)) is not None
             and value is not COMPUTED
             and value_of(value, self._parameters) is COMPUTED
@@ -209,6 +215,7 @@ class _Change:
                 parent = self._will_be(link.columns, values)
                 if COMPUTED not in parent:  # a default, which only the database or SQLAlchemy knows
                     check_parent(self._tables, link, parent, found)
+            self._rename(values, found)
             self._claims.give_up(self._target.table, self._unique, before)
             for unique in self._unique if self._sets else ():
                 after = dict(zip(unique, self._will_be(unique, values), strict=True))
@@ -236,6 +243,10 @@ class _Change:
             else:
                 values.append(row.get(column, COMPUTED))
         return tuple(values)
+
+    def _rename(self, row: Mapping[Column[Any], Any], found: Found) -> None:
+        if self._key_set:
+            rename(self._tables, self._target.table, self._will_be(self._key_set, row), found)
 
     # --- running it
 

@@ -21,9 +21,11 @@ from .lookups import Effect, Found, lookups_of
 from .ordered import (
     depends_on_rows,
     is_checked_again,
+    key_set,
     lock_found,
     lookup_of,
     record,
+    rename,
     run,
     waits_alone,
     want_parents,
@@ -135,21 +137,27 @@ def _changed(
 def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
     """Add the rows of one table, and what hangs on them. False: it can't be told."""
     target, rows, columns = written.target, written.rows, written.columns
-    table = target.table
+    table, tables = target.table, tx.unit.home.tables
     effect = Effect.DELETED if written.is_delete else Effect.CHANGED
     lookup = lookup_of(table, effect, columns)
     links = [link for link in links_from(table) if not columns.keys().isdisjoint(link.columns)]
     key = key_columns(table)
     is_checked = is_checked_again(tx.unit, lookup, rows)
+    renamed = key_set(lookup)
     updates: dict[Resource, list[Row]] = {}
     for one, resource in zip(written.sets, rows, strict=True):
         found.want(resource, lookup.strength)
-        if not links and not is_checked:
+        if not links and not is_checked and not renamed:
             continue
         given = _given(target, columns, one)
         updates.setdefault(resource, []).append(given)
         kept = dict(zip(key, resource.key, strict=True))
-        unknown = want_parents(tx.unit.home.tables, links, given, kept, found)
+        if renamed:
+            will_be = tuple({**kept, **given}[column] for column in key)
+            if COMPUTED in will_be:
+                return False
+            rename(tables, table, will_be, found)
+        unknown = want_parents(tables, links, given, kept, found)
         if unknown is COMPUTED:
             return False
         is_checked |= unknown is STAYS
