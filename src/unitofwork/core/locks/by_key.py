@@ -84,7 +84,11 @@ def execute_by_key(
     is_alone = len(found.wants) == len(set(order)) and not found.upgraded
     if is_plain and is_alone and waits_alone(tx.unit, found):
         result = run(tx, state, statement, met)
-        record(tx.unit, found.wants, statement)
+        if len(sets) == 1 or tx.unit.home.rules.dialect.supports_sane_multi_rowcount:
+            record(tx.unit, found.wants, statement)
+        else:  # one that was not there is no error then
+            for resource, strength in found.wants.items():
+                tx.unit.book.pass_by(resource, strength)
     else:
         result = run(tx, state, statement, met | lock_found(tx, found))
     for resource in (*(row for one in written for row in one.rows), *found.writes):
