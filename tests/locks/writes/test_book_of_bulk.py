@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from tests.pool.pool_face import PoolFace, both, result
 
@@ -14,7 +14,23 @@ from unitofwork.policies.locks.book import Strength
 
 from .audit import check_book
 from .conftest import face_fixture
-from .model import Copy, Guest, House, Label, Mail, Node, Room, Shop, Stall, Word
+from .model import (
+    Arrow,
+    Boss,
+    Copy,
+    Guest,
+    House,
+    Label,
+    Lamp,
+    Mail,
+    Node,
+    Person,
+    Room,
+    Shop,
+    Stall,
+    Word,
+    Worker,
+)
 
 rooms, shops, words = Room.__table__, Shop.__table__, Word.__table__
 face, by_asyncpg = face_fixture("psycopg-sync"), face_fixture("asyncpg")
@@ -420,3 +436,38 @@ async def test_a_row_of_a_list_that_is_gone(by_asyncpg: PoolFace, holder: Connec
         await result(tx.lock(House, 1))
         check_book(tx, holder)
         assert {"write_house 1", "write_house 88"} <= held(tx)
+
+
+DECLARED: dict[str, tuple[Any, Any, Any]] = {
+    "update": (Room, update(Room).where(Room.id == 3).values(size=1), None),
+    "update of a table": (Room, update(rooms).where(rooms.c.id == 3).values(size=1), None),
+    "update with a list": (Room, update(Room), [{"id": 3, "size": 1}]),
+    "delete": (Lamp, delete(Lamp).where(Lamp.id == 3), None),
+    "insert": (Room, insert(Room).values(id=50, house_id=1), None),
+    "upsert": (Room, by_key(Room, lambda new: {"size": 1}, id=3, house_id=1), None),
+    "a sub-class": (Person, update(Worker).where(Worker.id == 3).values(pay=1), None),
+    "a base": (Worker, update(Person).where(Person.id == 3).values(name="n"), None),
+    "another class in the table": (
+        Boss,
+        update(Person).where(Person.id == 3).values(name="n"),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", DECLARED)
+async def test_a_class_with_a_trigger(face: PoolFace, form: str) -> None:
+    """What its trigger writes was declared for objects, so a statement counts as raw SQL."""
+    entity, statement, sets = DECLARED[form]
+    uow = face.make()
+    uow.writes_also(entity, lambda one: [(House, 1)])
+    async with both(uow()) as tx:
+        await result(tx.execute(update(Arrow).where(Arrow.id == 1).values(id=11)))
+        assert not tx.unit.sent_unordered
+        await result(tx.execute(statement, sets))
+        assert tx.unit.sent_unordered
+        assert tx.unit.waits_are_limited
+        tx.set_rollback_only()
+    with pytest.raises(UnorderedWriteError):
+        async with both(uow(strict_locks=True)) as tx:
+            await result(tx.execute(statement, sets))
