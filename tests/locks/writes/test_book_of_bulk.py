@@ -24,6 +24,7 @@ from .model import (
     Lamp,
     Mail,
     Node,
+    Owned,
     Person,
     Room,
     Shop,
@@ -471,3 +472,11 @@ async def test_a_class_with_a_trigger(face: PoolFace, form: str) -> None:
     with pytest.raises(UnorderedWriteError):
         async with both(uow(strict_locks=True)) as tx:
             await result(tx.execute(statement, sets))
+
+
+async def test_an_insert_by_the_names_of_columns(face: PoolFace, holder: Connection) -> None:
+    """The attribute has another name; what the column refers to is locked all the same."""
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(insert(Owned).values(id=50, house=2)))
+        check_book(tx, holder)
+        assert held(tx) == {"write_house 2"}
