@@ -253,6 +253,25 @@ class Copy(Base):
     size: Mapped[int] = mapped_column(default=0)
 
 
+class Album(Base):
+    __tablename__ = "write_album"
+
+    id: Mapped[int] = key()
+
+
+class Track(Base):
+    """Its key changes with that of its album."""
+
+    __tablename__ = "write_track"
+
+    album_id: Mapped[int] = mapped_column(
+        ForeignKey("write_album.id", onupdate="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = key()
+    house_id: Mapped[int | None] = mapped_column(ForeignKey("write_house.id"))
+    size: Mapped[int] = mapped_column(default=0)
+
+
 #: Without a primary key.
 notes = Table(
     "write_note",
@@ -283,6 +302,8 @@ RESET = f"""
     INSERT INTO write_stall SELECT n, n, 1, 0 FROM generate_series(1, 3) n;
     INSERT INTO write_node SELECT n, CASE n WHEN 3 THEN 1 END, 0 FROM generate_series(1, 5) n;
     INSERT INTO write_label (word, in_use, count) VALUES ('a', false, 0), ('b', true, 0);
+    INSERT INTO write_album SELECT n FROM generate_series(1, 3) n;
+    INSERT INTO write_track VALUES (1, 1, NULL, 0), (1, 2, NULL, 0), (2, 1, NULL, 0);
     INSERT INTO write_mail (id, address, size) SELECT n, 'M' || n, 0 FROM generate_series(1, 3) n;
 """
 

@@ -15,6 +15,7 @@ from unitofwork.policies.locks.book import Strength
 from .audit import check_book
 from .conftest import face_fixture
 from .model import (
+    Album,
     Arrow,
     Boss,
     Copy,
@@ -29,6 +30,7 @@ from .model import (
     Room,
     Shop,
     Stall,
+    Track,
     Word,
     Worker,
 )
@@ -480,3 +482,25 @@ async def test_an_insert_by_the_names_of_columns(face: PoolFace, holder: Connect
         await result(tx.execute(insert(Owned).values(id=50, house=2)))
         check_book(tx, holder)
         assert held(tx) == {"write_house 2"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "album"),
+    [
+        (update(Album).where(Album.id == 1).values(id=10), 10),
+        (update(Album).where(Album.id < 3).values(id=Album.id + 10), 11),
+    ],
+)
+async def test_rows_whose_key_has_changed_with_that_of_another(
+    face: PoolFace, holder: Connection, statement: Any, album: int
+) -> None:
+    """By ON UPDATE CASCADE: they are rows written to, too."""
+    assert face.probe is not None
+    face.probe.execute("UPDATE write_track SET house_id = 2")
+    async with both(face.uow(strict_locks=True)) as tx:
+        await result(tx.execute(statement))
+        check_book(tx, holder)
+        track = update(Track).where(Track.album_id == album, Track.number == 1)
+        await result(tx.execute(track.values(size=1)))
+        check_book(tx, holder)
+        assert "write_house 2" in held(tx)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Delete, Result, Update, select
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
 
 from ...errors import ConfigurationError
-from ...policies.locks.book import stronger
 from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
 from ...sql.row_locks import Step, among_keys, rows_parameters
 from .acquire import acquire, connection_of, locking
-from .dml import COMPUTED, Parameters, Target, assigned, keys_in, value_of
+from .dml import COMPUTED, Parameters, Row, Target, assigned, keys_in, value_of
 from .lookups import Effect, Found, check_parent
 from .ordered import (
     changing_links,
@@ -25,7 +25,6 @@ from .ordered import (
     lock_found,
     lookup_of,
     record,
-    rename,
     run,
     waits_alone,
 )
@@ -93,7 +92,8 @@ class _Change:
                 found.want(resource, self._lookup.strength)
             for link in self._links_set():
                 check_parent(self._tables, link, self._will_be(link.columns, {}), found)
-            self._rename({}, found)
+            if self._key_set:
+                found.rename(self._tables, self._target.table, self._will_be(self._key_set, {}))
             whole = True
         if whole and len(found.wants) == 1 and waits_alone(self._tx.unit, found):
             result = self._run(self._statement)
@@ -204,23 +204,28 @@ class _Change:
         with locking(self._tx.unit):
             rows = connection_of(self._tx).execute(statement, parameters).all()
         answers: list[Any] = [row[: len(keys)] for row in rows]
-        more = self._lookup.found(self._tx, dict.fromkeys(answers))
-        stronger(found.wants, more.wants)
-        found.lookups += more.lookups
         links = self._links_set()
+        updates: dict[Resource, list[Row]] = {}
         for row in rows:
             before = dict(zip(own, row, strict=False))
             values = before | dict(zip(expressions, row[len(own) :], strict=True))
+            if self._sets and (self._key_set or depends_on_rows(self._lookup)):
+                changed = tuple(self._sets)
+                new = dict(zip(changed, self._will_be(changed, values), strict=True))
+                updates[self._row(tuple(row[: len(key_columns(self._target.table))]))] = [new]
             for link in links:
                 parent = self._will_be(link.columns, values)
                 if COMPUTED not in parent:  # a default, which only the database or SQLAlchemy knows
                     check_parent(self._tables, link, parent, found)
-            self._rename(values, found)
             self._claims.give_up(self._target.table, self._unique, before)
             for unique in self._unique if self._sets else ():
                 after = dict(zip(unique, self._will_be(unique, values), strict=True))
                 self._claims.take(self._target.table, [unique], after)
-        return list(dict.fromkeys(more.writes))
+        more = replace(self._lookup, updates=updates, followed={}).found(
+            self._tx, dict.fromkeys(answers)
+        )
+        found.add(more)
+        return [one for one in dict.fromkeys(more.writes) if one in more.wants]
 
     def _links_set(self) -> list[Link]:
         sets = self._sets or {}
@@ -243,10 +248,6 @@ class _Change:
             else:
                 values.append(row.get(column, COMPUTED))
         return tuple(values)
-
-    def _rename(self, row: Mapping[Column[Any], Any], found: Found) -> None:
-        if self._key_set:
-            rename(self._tables, self._target.table, self._will_be(self._key_set, row), found)
 
     # --- running it
 

@@ -25,7 +25,6 @@ from .ordered import (
     lock_found,
     lookup_of,
     record,
-    rename,
     run,
     waits_alone,
     want_parents,
@@ -160,7 +159,7 @@ def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
             will_be = tuple({**kept, **given}[column] for column in key)
             if COMPUTED in will_be:
                 return False
-            rename(tables, table, will_be, found)
+            found.rename(tables, table, will_be)
         unknown = want_parents(tables, links, given, kept, found)
         if unknown is COMPUTED:
             return False

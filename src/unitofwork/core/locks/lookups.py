@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Column, ColumnElement, Exists, Select, Table, select, tuple_
 from sqlalchemy.engine import Row
 
+from ...errors import ConfigurationError
 from ...policies.locks.book import Strength, stronger
 from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
@@ -63,6 +65,12 @@ class Found:
             self.upgraded.add(resource)
             self.wants[resource] = max(before, strength)
 
+    def rename(self, tables: Tables, table: Table, key: tuple[Any, ...]) -> None:
+        """Note the key that a row is to get: by that it is known as written from now on."""
+        if all_known(key):
+            with contextlib.suppress(ConfigurationError):  # what it means is the database's to say
+                self.writes.append(tables.row(table, key))
+
     def add(self, more: Found) -> None:
         """Add what else was found."""
         stronger(self.wants, more.wants)
@@ -78,6 +86,8 @@ Followed: TypeAlias = "dict[tuple[Resource, Effect, frozenset[Column[Any]]], Loo
 Values: TypeAlias = "Mapping[Column[Any], Any]"
 #: What each row gets, by one UPDATE after the other.
 Updates: TypeAlias = "Mapping[Resource, Sequence[Values]]"
+#: Values of some columns, and what they will be.
+Becomes: TypeAlias = "Mapping[tuple[Any, ...], tuple[Any, ...]]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +108,8 @@ class Lookup:
     to_default: bool = False
     #: Where `changed` alone does not tell which foreign keys are checked, and with which values.
     updates: Updates | None = None
+    #: By what `columns` are, what ON UPDATE CASCADE makes of them.
+    becomes: Becomes | None = None
 
     @property
     def strength(self) -> Strength:
@@ -130,7 +142,7 @@ class Lookup:
         tables, book = tx.unit.home.tables, tx.unit.book
         found = Found()
         key = key_columns(self.table)
-        follow: list[dict[Column[Any], Any]] = []
+        follow: list[tuple[Values, Values]] = []
         for answer in rows:
             values = dict(zip(self.selected(), answer, strict=True))
             resource = tables.row(self.table, tuple(values[column] for column in key))
@@ -138,29 +150,44 @@ class Lookup:
             if self.effect in _ONLY_LOCKED:
                 continue
             found.writes.append(resource)
-            if self.followed.setdefault((resource, self.effect, self.changed), self) is self:
-                follow.append(values)
+            after = values
             if self.effect is Effect.CHANGED:
-                self._check_parents(tables, resource, values, book.has_written(resource), found)
+                again = book.has_written(resource)
+                for new in (self.updates or {}).get(resource) or [self._changes(values)]:
+                    after = {**after, **new}
+                    self._check_parents(tables, after, None if again else new, found)
+                    again = True
+                if not self.changed.isdisjoint(key):
+                    found.rename(tables, self.table, _pick(after, key))
+            if self.followed.setdefault((resource, self.effect, self.changed), self) is self:
+                follow.append((values, after))
         for link in links_to(self.table):
             if self.effect is Effect.DELETED or not self.changed.isdisjoint(link.referred):
-                referred = [_pick(values, link.referred) for values in follow]
-                found.lookups += child_lookups(link, referred, self.effect, self.followed)
+                referred = {
+                    _pick(old, link.referred): _pick(new, link.referred) for old, new in follow
+                }
+                found.lookups += child_lookups(
+                    link, referred, self.effect, self.followed, becomes=referred
+                )
         return found
 
+    def _changes(self, values: Values) -> Values:
+        """What a row gets; None also where whoever sets it has looked after that."""
+        new = {one: server_default(one) if self.to_default else None for one in self.changed}
+        become = self.becomes.get(_pick(values, self.columns)) if self.becomes else None
+        return new if become is None else new | dict(zip(self.columns, become, strict=True))
+
     def _check_parents(
-        self, tables: Tables, resource: Resource, values: Values, again: bool, found: Found
+        self, tables: Tables, values: Values, new: Values | None, found: Found
     ) -> None:
-        """Add what a row will refer to. `again`: foreign keys that stay are checked too."""
-        # Set to NULL; or to what whoever sets it has looked after.
-        unknown = {one: server_default(one) if self.to_default else None for one in self.changed}
-        for new in (self.updates or {}).get(resource, (unknown,)):
-            values = {**values, **new}
-            for link in links_from(self.table):
-                referred = _pick(values, link.columns)
-                if (again or not new.keys().isdisjoint(link.columns)) and all_known(referred):
-                    check_parent(tables, link, referred, found)
-            again = True
+        """Add what a row refers to by what is `new`; None: by all foreign keys."""
+        for link in links_from(self.table):
+            if self.becomes and link.columns == self.columns:
+                continue  # it follows a row that is written itself
+            referred = _pick(values, link.columns)
+            is_checked = new is None or not new.keys().isdisjoint(link.columns)
+            if is_checked and all_known(referred):
+                check_parent(tables, link, referred, found)
 
     def selected(self) -> list[Column[Any]]:
         """The columns of the answer."""
@@ -178,8 +205,12 @@ def child_lookups(
     values: Iterable[tuple[Any, ...]],
     effect: Effect,
     followed: Followed,
+    becomes: Becomes | None = None,
 ) -> Iterator[Lookup]:
-    """The children of rows that had these values, and are deleted or have others from now on."""
+    """The children of rows that had these values, and are deleted or have others from now on.
+
+    `becomes`: from which to which, as far as that is known.
+    """
     is_deleted = effect is Effect.DELETED
     changed: Columns = ()
     action = link.on_delete if is_deleted else link.on_update
@@ -193,7 +224,12 @@ def child_lookups(
             effect = Effect.REFERRED
     values = [to_child(link, each) for each in values]
     to_default = action == "SET DEFAULT"
-    return lookups_of(link.child, link.columns, values, effect, followed, changed, to_default)
+    found = lookups_of(link.child, link.columns, values, effect, followed, changed, to_default)
+    if not becomes or action != "CASCADE" or is_deleted:
+        return found
+    known = {old: new for old, new in becomes.items() if all_known(old) and all_known(new)}
+    follows = {to_child(link, old): to_child(link, new) for old, new in known.items()}
+    return (replace(one, becomes=follows) for one in found)
 
 
 def check_parent(tables: Tables, link: Link, values: tuple[Any, ...], into: Found) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from sqlalchemy import Column, Delete, Result, Select, Table
 from sqlalchemy.engine import Row as Answer
 from sqlalchemy.orm import ORMExecuteState
 
-from ...errors import ConfigurationError
 from ...policies.locks.book import NOTHING, Wants
 from ...policies.locks.order import Resource
 from .acquire import acquire_known, connection_of, limit_waits, locking
@@ -20,7 +18,6 @@ from .lookups import Effect, Found, Lookup, check_parent
 from .raw import ORDERED
 from .schema import Columns, Link, links_from, links_to
 from .tables import Tables, key_columns
-from .values import all_known
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -74,13 +71,6 @@ def key_set(lookup: Lookup) -> Columns:
     """The primary key, if a statement changes a part of it."""
     key = key_columns(lookup.table)
     return () if lookup.changed.isdisjoint(key) else key
-
-
-def rename(tables: Tables, table: Table, key: tuple[Any, ...], found: Found) -> None:
-    """Note the key that a row is to get: by that it is known as written from now on."""
-    if all_known(key):
-        with contextlib.suppress(ConfigurationError):  # what it means is the database's to say
-            found.writes.append(tables.row(table, key))
 
 
 def waits_alone(unit: Unit, found: Found) -> bool:
