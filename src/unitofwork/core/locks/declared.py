@@ -8,16 +8,29 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ConfigurationError
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
+from .dml import Target
 from .lookups import Effect, Found, lookups_of
 from .rows import key_of, mapper_of, resources_of
 from .schema import links_from
-from .tables import key_columns
+from .tables import key_columns, tables_of
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
 
 #: For an object that is about to be written: the class and key of each further row.
 AlsoWritten = Callable[[Any], Iterable[tuple[type[Any], Any]]]
+
+
+def is_declared(tx: CoreTransaction, written: Target) -> bool:
+    """Whether something was declared for what a statement writes, of which there is no object."""
+    tables = {written.table}
+    if written.mapper is not None:
+        tables.update(tables_of(written.mapper))
+    return any(
+        not tables.isdisjoint(tables_of(mapper))
+        for entity, _ in tx.unit.home.also_written
+        for mapper in mapper_of(entity).self_and_descendants
+    )
 
 
 def want_declared(tx: CoreTransaction, found: Found) -> bool:

@@ -70,7 +70,7 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         overwritten=survey.overwritten,
         names=survey.claims.names,
         in_own_order=nothing_else
-        and not (survey.is_deferred and missing)
+        and survey.deferred.isdisjoint(missing)
         and inserts_in_order(book, missing, survey.ranks)
         and in_own_order(book, missing, survey.upgraded, survey.updated, survey.mappers),
         is_covered=nothing_else and not missing,

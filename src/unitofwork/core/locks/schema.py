@@ -46,8 +46,8 @@ class Link:
     on_update: str
     #: Of `columns`, those that ON DELETE SET NULL and SET DEFAULT change.
     given_up: Columns
-    #: COMMIT may check it, instead of the statement.
-    deferrable: bool
+    #: It may be checked at COMMIT only: SET CONSTRAINTS defers what is deferrable.
+    deferred: bool
 
     def parent_key(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """The parent's key, of `values` of `columns`. Only where `key_order` is there."""
@@ -189,7 +189,7 @@ def _link(key: ForeignKeyConstraint) -> Link | None:
         on_delete=on_delete,
         on_update=_action(key.onupdate)[0],
         given_up=tuple(one for one in columns if one.name in listed) or columns,
-        deferrable=bool(key.deferrable),
+        deferred=bool(key.deferrable) or (key.initially or "").upper() == "DEFERRED",
     )
 
 

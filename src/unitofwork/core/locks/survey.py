@@ -42,8 +42,6 @@ class Survey(Found):
         self.overwritten: dict[State, Collection[str]] = {}
         #: A row will be locked that can't be told before.
         self.is_unsure = False
-        #: What a foreign key refers to may be locked by COMMIT only, later than it has its place.
-        self.is_deferred = False
         self._session = session
         self._tables = tables
         self._book = book
@@ -219,7 +217,6 @@ class Survey(Found):
     def _check(self, link: Link, values: Values) -> None:
         if any(value is None or value is Unknown.NEW for value in values):
             return
-        self.is_deferred |= link.deferrable
         if all_known(values):
             check_parent(self._tables, link, values, self)
         else:
