@@ -230,6 +230,7 @@ REFUSALS: dict[str, Any] = {
     "lock_timeout": lambda tx: tx.lock_across({Account: [1, 2], Entry: [1]}),
     "a query": lambda tx: tx.lock_where(select(Account).where(Account.id == 1), nowait=True),
     "a name": lambda tx: tx.lock_name("one", timeout=0.05),
+    "update()": lambda tx: tx.execute(update(Account).where(Account.id == 1).values(balance=1)),
 }
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, Delete, Result, Update, select
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
 
 from ...errors import ConfigurationError
+from ...policies.locks.book import NOTHING, Wants
 from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
 from ...sql.row_locks import Step, among_keys, rows_parameters
@@ -96,7 +97,7 @@ class _Change:
                 found.rename(self._tables, self._target.table, self._will_be(self._key_set, {}))
             whole = True
         if whole and len(found.wants) == 1 and waits_alone(self._tx.unit, found):
-            result = self._run(self._statement)
+            result = self._run(self._statement, asking=found.wants)
             if getattr(result, "rowcount", -1) == 1:
                 record(self._tx.unit, found.wants, self._statement)
             else:
@@ -267,11 +268,13 @@ class _Change:
         step = Step(table, self._lookup.strength)
         return among_keys(table, columns), rows_parameters(0, step, [one.key for one in rows])
 
-    def _run(self, statement: Update | Delete, restricted: bool = False) -> Result[Any]:
+    def _run(
+        self, statement: Update | Delete, restricted: bool = False, asking: Wants = NOTHING
+    ) -> Result[Any]:
         options = {}
         if restricted and self._state.is_orm_statement:
             asked = self._state.update_delete_options._synchronize_session
             if asked in ("auto", "evaluate"):
                 # The restriction can't be evaluated in Python; what was changed can be fetched.
                 options["synchronize_session"] = "fetch"
-        return run(self._tx, self._state, statement, self._tables_met, options)
+        return run(self._tx, self._state, statement, self._tables_met, options, asking)

@@ -82,7 +82,7 @@ def execute_by_key(
     is_plain = is_mapped and len(written) == 1 and statement.whereclause is None
     is_alone = len(found.wants) == len(set(order)) and not found.upgraded
     if is_plain and is_alone and waits_alone(tx.unit, found):
-        result = run(tx, state, statement, met)
+        result = run(tx, state, statement, met, asking=found.wants)
         if len(sets) == 1 or tx.unit.home.rules.dialect.supports_sane_multi_rowcount:
             record(tx.unit, found.wants, statement)
         else:  # one that was not there is no error then

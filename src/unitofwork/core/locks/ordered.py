@@ -112,8 +112,12 @@ def run(
     statement: Any,
     tables: Iterable[Table],
     options: Mapping[str, Any] | None = None,
+    asking: Wants = NOTHING,
 ) -> Result[Any]:
-    """Send a statement whose rows are locked. `tables`: where it writes, or looks for rows."""
+    """Send a statement whose rows are locked. `tables`: where it writes, or looks for rows.
+
+    `asking`: the locks that it takes by itself, for the note of an error.
+    """
     unit = tx.unit
     top = unit.book.top
     ranks = [unit.home.tables.rank(table) for table in tables]
@@ -121,7 +125,11 @@ def run(
         # Another unit may keep all others out of the table: that wait would be out of order.
         limit_waits(unit, connection_of(tx))
     marked = statement.execution_options(**{ORDERED: True})
-    result = state.invoke_statement(marked, execution_options=options)
+    unit.asking = asking
+    try:
+        result = state.invoke_statement(marked, execution_options=options)
+    finally:
+        unit.asking = NOTHING
     for rank in ranks:
         unit.book.touch(rank)
     return result
