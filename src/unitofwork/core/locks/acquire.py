@@ -18,7 +18,6 @@ from ...sql.row_locks import (
     Step,
     Wait,
     answer,
-    detector_statement,
     limit_statement,
     lock_statement,
     read_note,
@@ -251,15 +250,6 @@ def allow_waits(unit: Unit, connection: Connection) -> None:
     if unit.tripwire_is_set:
         _set_limit(unit, connection, unit.settings.lock_timeout or _FOREVER)
         unit.tripwire_is_set = False
-
-
-def limit_together(unit: Unit, connection: Connection, waits: int) -> None:
-    """So many waits from now on end before the server looks for a deadlock, one after the other."""
-    with locking(unit):
-        detector = connection.execute(detector_statement()).scalar_one()
-    # Half of it: what stands between the waits, and the server's own time, come on top.
-    _set_limit(unit, connection, float(detector) / 2 / waits)
-    unit.waits_are_limited = unit.tripwire_is_set = True
 
 
 def _tripwire(unit: Unit) -> float | None:
