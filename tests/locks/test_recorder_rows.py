@@ -62,6 +62,11 @@ def test_so_many_rows_are_kept() -> None:
     """A transaction that locks row after row stays small."""
     requests = [(BY_ID, {"id": each}) for each in range(2 * MANY_ROWS)]
     assert compared(*requests)[-1] is Rows.MAYBE
+    seen = RowsSeen()
+    for one, parameters in requests:
+        seen.compare(one, parameters)
+    kept, _, _, _ = seen.mark()["a"]
+    assert kept == MANY_ROWS
 
 
 def test_rows_that_nothing_names_may_be_any() -> None:
