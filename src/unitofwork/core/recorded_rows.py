@@ -86,6 +86,8 @@ class RowsSeen:
                 value = None
             if type(value) in _PLAIN:
                 return _compare_one(seen, request, value)
+        elif request.values is not None and seen.values and _are_known(seen, request, parameters):
+            return _SAME
         values, are_all = _values_of(request, parameters)
         if are_all and not values:
             return _NONE
@@ -141,6 +143,18 @@ def _compare_one(seen: _Seen, request: LockRequest, value: object) -> Rows:
             known[value] = None
             return _OTHER
     return _compare(seen, request, (value,), True)
+
+
+def _are_known(seen: _Seen, request: LockRequest, parameters: Any) -> bool:
+    """Whether a list names nothing but what was locked before."""
+    if seen.by != request.by or request.more or seen.made or seen.makes_any:
+        return False
+    if request.values is None or type(parameters) is list:
+        return False
+    try:
+        return all(map(seen.values.__contains__, request.values(parameters)))
+    except (KeyError, IndexError, TypeError):
+        return False
 
 
 def _compare(seen: _Seen, request: LockRequest, values: Sequence[object], are_all: bool) -> Rows:

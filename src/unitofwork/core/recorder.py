@@ -279,11 +279,12 @@ class Recorder:
 
     # --- what is new
 
-    def _read(self, statement: str, context: Any) -> tuple[tuple[Statement, ...], bool]:
-        if (
-            context.isddl or statement is None
-        ):  # of fixtures and migrations, which run while nobody else does
-            return (), True  # and not kept: the same may come as text
+    def _read(self, statement: str | None, context: Any) -> tuple[tuple[Statement, ...], bool]:
+        # DDL is of fixtures and migrations, which run while nobody else does. It is not kept, for
+        # the same may come as text. Without a transaction it is a question of the dialect's.
+        in_transaction = context.root_connection.in_transaction()
+        if statement is None or context.isddl or not in_transaction:
+            return (), True
         source = getattr(context.compiled, "statement", None)
         models = metadata_of(source)
         dialect = context.dialect
