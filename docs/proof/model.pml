@@ -15,6 +15,7 @@
  *            ABSENT others create and delete rows meanwhile
  *            TRIGGER a write to any other row also writes row 0; DECLARED: the unit knows
  *            TABLES tables of two rows with locks of their own; SERIAL=n: table locks after n restarts
+ *            INSERTS a program may begin with a new row of the last table, which refers to row 0
  *            INNER one statement is sent by an inner unit with its own transaction
  *            TRIPWIRE a wait that was not asked for ends in a restart
  * Variants:  NAIVE sends the statements without asking for their locks before
@@ -26,6 +27,7 @@
  *            LOCKS_KEPT the book is restored, but the locks were taken before the SAVEPOINT was sent
  *            BOOK_ABSENT a row that was asked for counts as held although it was not there
  *            UNCOUNTED_TABLE a table whose row was not there does not count as held
+ *            NAIVE_SERIAL table locks are waited for one after the other, in order
  */
 #ifndef NT
 #define NT 3
@@ -60,6 +62,8 @@
 #define NX 4                                   /* none, around the first, the first two, the second statement */
 #elif defined(INNER)
 #define NX (K + 1)                             /* none, or which statement is the inner unit's */
+#elif defined(INSERTS)
+#define NX 2                                   /* none, or before the first statement */
 #else
 #define NX 1
 #endif
@@ -137,6 +141,9 @@ byte tx[NTAB]; byte ts[NTAB]; byte tq[NTAB];   /* EXCLUSIVE; shared; in line for
 /* A table lock has a queue: who does not hold it yet waits behind those in line. */
 #define TFREE(t)    (ALONE(tx[t]) && ((tq[t] & OTHERS) == 0 || (ts[t] & BIT)))
 #define TXFREE(t)   (ALONE(tx[t]) && (ts[t] & OTHERS) == 0)
+#ifdef SERIAL
+byte serial;                                   /* the unit that is in its serial mode: a name */
+#endif
 #define GRANTABLE(r, m) (TFREE(TAB(r)) && (!EXISTS(r) || FREE(r, m)))
 #else
 #define GRANTABLE(r, m) (!EXISTS(r) || FREE(r, m))
@@ -213,6 +220,9 @@ inline ended() {
   :: else -> break
   od;
   ttop = 0;
+#ifdef SERIAL
+  if :: serial == id -> serial = 0 :: else fi;
+#endif
 #endif
   pool = pool + TAKEN; top = 0; n = 0; r = 0; m = 0; i = 0
 }
@@ -306,7 +316,8 @@ proctype Unit(byte id; short program) {
   byte saved[NR];
 #endif
 #ifdef TABLES
-  byte ttop; bool twant[NTAB];
+  byte ttop; bool twant[NTAB]; byte first;
+#define T           ((first + r) % NTAB)
 #endif
 
   atomic { decode(program) };
@@ -321,11 +332,26 @@ again:
 #ifdef SERIAL
   if
   :: restarts >= SERIAL ->
+     atomic { serial == 0 -> serial = id };
      r = 0;
      do
-     :: atomic { r < NTAB && twant[r] ->
-        tq[r] = tq[r] | BIT; TXFREE(r); tx[r] = id; tq[r] = tq[r] & OTHERS; ttop = r + 1; r++ }
-     :: atomic { r < NTAB && !twant[r] -> r++ }
+#ifdef NAIVE_SERIAL
+     :: atomic { r < NTAB && twant[T] ->
+#else
+     :: atomic { r < NTAB && twant[T] && ttop > 0 ->       /* a table is held: give way to who has this one */
+        if
+        :: TXFREE(T) -> tx[T] = id; if :: T + 1 > ttop -> ttop = T + 1 :: else fi; r++
+        :: else -> n = 0;
+           do
+           :: n < NTAB -> if :: tx[n] == id -> tx[n] = 0 :: else fi; n++
+           :: else -> n = 0; break
+           od;
+           first = T; ttop = 0; r = 0
+        fi }
+     :: atomic { r < NTAB && twant[T] && ttop == 0 ->      /* nothing is held but the name: wait */
+#endif
+        tq[T] = tq[T] | BIT; TXFREE(T); tx[T] = id; tq[T] = tq[T] & OTHERS; ttop = T + 1; r++ }
+     :: atomic { r < NTAB && !twant[T] -> r++ }
      :: r == NTAB -> break
      od;
      r = 0
@@ -340,6 +366,23 @@ again:
 
   do
   :: atomic { i < K ->
+#ifdef INSERTS
+     if
+     :: extra == 1 && i == 0 ->
+        if
+        :: top == 0 && ttop == 0                           /* sent as it is */
+        :: else -> request(0, 1)
+        fi;
+        TFREE(NTAB - 1); ts[NTAB - 1] = ts[NTAB - 1] | BIT;
+        TFREE(0); ts[0] = ts[0] | BIT;
+        if
+        :: held[0] == 0 -> GRANTABLE(0, 1); enter(0, 1)
+        :: else
+        fi;
+        ttop = NTAB
+     :: else
+     fi;
+#endif
      r = prow[i]; m = pmode[i];
 #ifdef SAVEPOINT
      if

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unitofwork.demo.measure import Requests, Transfers, percentile
-from unitofwork.demo.plan import DemoError, plan_for
-from unitofwork.demo.report import EXPECTED, exit_code, findings
+from unitofwork.demo.plan import EXPECTED, LATE, LOCK_MANY, PLAIN, SORTED, DemoError, plan_for
+from unitofwork.demo.report import exit_code, findings, transfers_table
 from unitofwork.demo.server import parse, place
 
 PLAN = plan_for(quick=False, requests=100, pool=5, call=0.2, transfers=None)
@@ -27,6 +27,18 @@ def transfers(total: int = EXPECTED, done: int = 10) -> Transfers:
     return Transfers(done=done, elapsed=2.0, total=total)
 
 
+def four(**other: Transfers) -> dict[str, Transfers]:
+    """Transfers without trouble, but for the ways named otherwise."""
+    ways = {"plain": PLAIN, "by_hand": SORTED, "lock_many": LOCK_MANY, "late": LATE}
+    return {way: other.get(name, transfers()) for name, way in ways.items()}
+
+
+def cells(ways: dict[str, Transfers], measure: str) -> list[object]:
+    """The row of that name in the table of the transfers."""
+    names, *columns = (list(column.cells) for column in transfers_table(ways).columns)
+    return [column[names.index(measure)] for column in columns]
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.integers(1, 99))
 def test_percentile_is_within_what_was_measured(values: list[float], percent: int) -> None:
     """A percentile never leaves the range of the values; the 50th is in their middle."""
@@ -43,28 +55,45 @@ def test_percentile_of_nothing() -> None:
 
 def test_exit_code() -> None:
     """Only lost money, a lost write, or a failed request in unitofwork make it 1."""
-    good, sound = requests(), transfers()
+    good, sound = requests(), four()
     troubled = requests(served=70, pool_timeouts=30)
-    assert exit_code((troubled, good), (sound, sound)) == 0
-    assert exit_code((good, requests(99, pool_timeouts=1)), (sound, sound)) == 1
-    assert exit_code((good, good), (transfers(EXPECTED - 1), sound)) == 1
-    assert exit_code((good, good), (sound, transfers(EXPECTED + 1))) == 1
-    assert exit_code((good, requests(written=99)), (sound, sound)) == 1
+    assert exit_code((troubled, good), sound) == 0
+    assert exit_code((good, requests(99, pool_timeouts=1)), sound) == 1
+    for way in ("plain", "by_hand", "lock_many", "late"):
+        assert exit_code((good, good), four(**{way: transfers(EXPECTED - 1)})) == 1
+        assert exit_code((good, good), four(**{way: transfers(EXPECTED + 1)})) == 1
+    assert exit_code((good, requests(written=99)), sound) == 1
 
 
 def test_findings_follow_the_figures() -> None:
     """Three lines, computed: they say so if unitofwork was slower, or if a sum is wrong."""
     slow = transfers(EXPECTED - 1, done=5)
-    lines = findings(PLAN, (requests(), requests(50)), (transfers(), slow))
+    lines = findings(PLAN, (requests(), requests(50)), four(lock_many=slow))
     assert len(lines) == 3
     assert "50.0 to 25.0 (0.5 times)" in lines[1]
+    assert "5.0 to 2.5 (0.5 times)" in lines[2]
     assert "the sums are WRONG" in lines[2]
 
 
 def test_findings_where_nothing_was_done() -> None:
     """A side that served nothing has no ratio."""
-    lines = findings(PLAN, (requests(0), requests()), (transfers(done=0), transfers()))
+    nothing = four(plain=transfers(done=0))
+    lines = findings(PLAN, (requests(0), requests()), nothing)
     assert "0.0 to 50.0." in lines[1]
+    assert "0.0 to 5.0," in lines[2]
+    assert cells(nothing, f"times {PLAIN}") == ["-"] * 4
+
+
+def test_ways_are_compared() -> None:
+    """Each way against plain SQLAlchemy and against rows sorted by hand, in this order."""
+    ways = four(
+        plain=transfers(done=1),
+        by_hand=transfers(done=32),
+        lock_many=transfers(done=30),
+        late=transfers(done=8),
+    )
+    assert cells(ways, f"times {PLAIN}") == ["1.00", "32", "30", "8.00"]
+    assert cells(ways, f"times {SORTED}") == ["0.03", "1.00", "0.94", "0.25"]
 
 
 def test_url_is_made_asyncpgs() -> None:

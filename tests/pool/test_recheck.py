@@ -113,12 +113,13 @@ async def test_refresh(bank: Any, rows: None, probe: ServerProbe, kind: str) -> 
 
 async def test_refresh_can_not_bring_a_row_back(bank: Any, rows: None, probe: ServerProbe) -> None:
     """With "refresh" a row that is gone still raises: there is nothing to take over."""
-    with pytest.raises(StaleReadError):
+    with pytest.raises(StaleReadError) as caught:
         async with both(bank()) as tx:
             row = await result(tx.get(Account, 2))
             async with both(tx.released(recheck="refresh")):
                 probe.execute("DELETE FROM pool_account WHERE id = 2")
     assert row.id == 2
+    assert "recheck='refresh'" not in caught.value.remedy
 
 
 async def test_ignore(bank: Any, rows: None, probe: ServerProbe) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from unitofwork.policies.locks.book import Book, Plan, Position, Strength, stronger
+from unitofwork.policies.locks.book import Book, Plan, Position, Strength, conflict, stronger
 from unitofwork.policies.locks.order import Rank, Resource, row
 
 KS, S, NKU, U = Strength
@@ -27,6 +27,11 @@ def test_a_stronger_lock_covers_a_weaker_one() -> None:
     for weak in Strength:
         for strong in Strength:
             assert (CONFLICTS[weak] <= CONFLICTS[strong]) is (weak <= strong)
+
+
+def test_which_strengths_conflict() -> None:
+    """As PostgreSQL documents it."""
+    assert {one: {two for two in Strength if conflict(one, two)} for one in Strength} == CONFLICTS
 
 
 @pytest.mark.parametrize(

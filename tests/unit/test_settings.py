@@ -62,6 +62,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": b"orders"}, "label"),
     ({"isolation": ["SERIALIZABLE"]}, "'SERIALIZABLE'"),
     ({"timeout": {}}, "seconds"),
+    ({"lock_names": "a"}, "pass names"),
     *[
         ({option: value}, "seconds")
         for option in SECONDS

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from ..errors import ConfigurationError, NoUnitError, PropagationError, TransactionStateError
+from ..policies.locks.order import name as name_to_lock
 from ..policies.propagation import Decision, contradictions, decide
 from ..settings import UnitSettings
 from ..sql.symptoms import sqlstate_in
@@ -73,6 +74,8 @@ class Block:
                 "stop taking work before the lifespan ends, or enter it again.",
             )
         self._home.rules.check(self._settings)
+        for parts in self._settings.lock_names:
+            name_to_lock(parts)  # raises for what is none
         place = self._opened_at
         self.unit = Unit(
             self._home,

@@ -14,6 +14,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import StaleReadError
 from ..types import StaleColumn
+from . import places
+from .listing import listed
 from .locks.keys import keys_of_class
 
 if TYPE_CHECKING:
@@ -184,7 +186,7 @@ def recheck(tx: CoreTransaction, rows: Iterable[ReadRow], how: Recheck) -> None:
     if how == "refresh":
         stale = [change for change in stale if not _taken_over(tx, change)]
     if stale:
-        raise stale_read(tx, stale)
+        raise stale_read(tx, stale, how)
 
 
 def _taken_over(tx: CoreTransaction, change: Difference) -> bool:
@@ -203,16 +205,29 @@ def _taken_over(tx: CoreTransaction, change: Difference) -> bool:
     return True
 
 
-def stale_read(tx: CoreTransaction, stale: Iterable[Difference]) -> StaleReadError:
-    """The error for rows that changed under the unit."""
+def stale_read(
+    tx: CoreTransaction, stale: Iterable[Difference], how: Recheck | None = None
+) -> StaleReadError:
+    """The error for rows that changed under the unit. `how`: of a release; None: at a flush."""
     rows = tuple(map(_told, stale))
-    listed = "".join(f"\n  - {change}" for change in rows[:20])
-    return StaleReadError(
-        f"What unit {tx.unit.name!r} had read has changed since:{listed}",
-        "run the unit again; or read and lock in one step with tx.lock(); after a release "
-        "recheck='refresh' goes on with the new values ('ignore' with the old ones).",
-        rows=rows,
+    name, place = tx.unit.name, places.caller()
+    what = (
+        f"Unit {name!r} was about to overwrite, at {place}, what has changed since it had read it:"
+        if how is None
+        else f"What unit {name!r} had read has changed while it was released, as seen at {place}:"
     )
+    return StaleReadError(f"{what}{listed(rows)}", f"{_RUN_AGAIN}{_INSTEAD[how]}", rows=rows)
+
+
+_RUN_AGAIN = "have the unit run again (@transactional, uow.run and uow.attempts do that); or "
+_OLD_ONES = "recheck='ignore' goes on with the old ones."
+_INSTEAD: Mapping[Recheck | None, str] = {
+    None: "read and lock the rows in one step, with tx.lock(), so that nobody changes them.",
+    "raise": f"recheck='refresh' goes on with the new values, {_OLD_ONES}",
+    "refresh": "handle it: a row that is gone has no new values to go on with, and what the unit "
+    f"has changed itself would be overwritten; {_OLD_ONES}",
+    "ignore": "",
+}
 
 
 def _told(change: Difference) -> StaleColumn:

@@ -16,6 +16,7 @@ from sqlalchemy.engine import RootTransaction
 from ..errors import ConfigurationError
 from ..policies.lock_graph import LockClass, LockGraph, Taken
 from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
+from ..sql.row_locks import LOCKS_TABLES
 from ..types import Place
 from . import places
 from .holders import HOLD, Hold
@@ -300,7 +301,8 @@ class Recorder:
                     self._tables.update(each.tables)
                     self._statements.clear()  # it tells more about them
             known = self._parsing.read(statement, dialect.name, facts, schema)
-            if not all(each.readable for each in known):
+            is_ours = statement.startswith(LOCKS_TABLES)
+            if not is_ours and not all(each.readable for each in known):
                 self._keep(self._unread, " ".join(statement.split())[:200], None, "statements")
             if len(self._statements) > LIMIT:
                 self._statements.clear()

@@ -182,7 +182,7 @@ class CoreTransaction(UnitView, Session):
     ) -> T:
         """Load and lock one row; see `lock_many`. A composite key is a tuple.
 
-        With `skip_locked` a row that another transaction holds is a `RowNotFoundError`.
+        With `skip_locked` a row that another transaction holds is a `RowNotFoundError` too.
         """
         found = lock_rows(self, {entity: [key]}, How.of(**how))[entity]
         if not found:
@@ -316,8 +316,8 @@ def _connected(session: CoreTransaction, transaction: SessionTransaction, conn: 
 
 
 @event.listens_for(CoreTransaction, "before_flush")
-def _about_to_flush(session: CoreTransaction, *_: object) -> None:
-    lock_before(session)
+def _about_to_flush(session: CoreTransaction, _context: object, objects: object) -> None:
+    lock_before(session, is_partial=objects is not None)
 
 
 @event.listens_for(CoreTransaction, "after_flush_postexec")
@@ -342,8 +342,13 @@ def _savepoint_set(session: CoreTransaction, transaction: SessionTransaction) ->
 
 @event.listens_for(CoreTransaction, "after_soft_rollback")
 def _rolled_back(session: CoreTransaction, transaction: SessionTransaction) -> None:
-    if transaction.nested:
-        session.unit.savepoint_rolled_back(transaction)
+    # A flush that fails goes back to the savepoint around it at once, and of that one's own end
+    # nobody is told after it.
+    savepoint: SessionTransaction | None = transaction
+    while savepoint is not None and not savepoint.nested:
+        savepoint = savepoint.parent
+    if savepoint is not None:
+        session.unit.savepoint_rolled_back(savepoint)
         forget_released(session)
 
 

@@ -91,6 +91,8 @@ class Unit:
         self.transaction_id: str | None = None
         #: What it is asking for at the moment.
         self.asking: Wants = NOTHING
+        #: Trying for a late lock, whose refusal has an error of its own.
+        self.is_trying = False
         #: What a lock call failed with whose caller had said how long it may wait.
         self.refusal: BaseException | None = None
         #: The error that made the unit the victim of a deadlock, until the other side is known.
@@ -207,6 +209,10 @@ class Unit:
         if not self._depth:
             self._user = self._called_at = None
             self._turn.release()
+
+    def is_in_use(self) -> bool:
+        """Whether this task (thread) is inside of a call of the session's."""
+        return self._depth > 0 and self._user is places.actor()
 
     def called_from(self, place: Place) -> None:
         """The user's line that the present use came from was just found."""

@@ -22,9 +22,11 @@ def demo(
         int, typer.Option(min=1, max=10_000, help="How long the service takes, in milliseconds.")
     ] = 200,
     transfers: Annotated[
-        int | None, typer.Option(min=1, help="Transfers between accounts; 400, or 100 if quick.")
+        int | None, typer.Option(min=1, help="Transfers in each way; 2000, or 400 if quick.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Ten seconds instead of thirty.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fifteen seconds instead of forty.")
+    ] = False,
 ) -> None:
     """Run the same work in plain SQLAlchemy and in units, and compare.
 

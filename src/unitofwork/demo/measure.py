@@ -6,7 +6,7 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,13 +14,15 @@ from sqlalchemy import exc
 
 from unitofwork import AcquireTimeoutError
 
-from .plan import WORKERS, Plan
+from .plan import EXPECTED, WORKERS, Job, Plan
 
 DEADLOCK_DETECTED = "40P01"
 
 
 class Side(Protocol):
-    """One way to write the work."""
+    """One way to write the work; `attempts` counts those at a transfer."""
+
+    attempts: int
 
     async def request(self, customer_id: int) -> None: ...
     async def transfer(self, source_id: int, target_id: int, amount: int) -> None: ...
@@ -56,12 +58,13 @@ class Requests:
 
 @dataclass(slots=True)
 class Transfers:
-    """What became of the transfers; `total` is the sum of the accounts afterwards."""
+    """What became of the transfers; `total` is the sum of the accounts after them."""
 
     done: int = 0
+    restarts: int = 0
     elapsed: float = 0.0
     deadlocks: int = 0
-    total: int = 0
+    total: int = EXPECTED
 
     @property
     def per_second(self) -> float:
@@ -99,20 +102,31 @@ async def send_requests(side: Side, plan: Plan, advance: Callable[[], None]) -> 
     return figures
 
 
-async def make_transfers(side: Side, plan: Plan, advance: Callable[[], None]) -> Transfers:
-    """Workers take one transfer after the other; a deadlock's victim tries again, in time."""
-    figures = Transfers()
-    jobs = iter(plan.transfer_jobs())
+async def make_transfers(
+    side: Side, jobs: Iterable[Job], limit: float, figures: Transfers, advance: Callable[[], None]
+) -> None:
+    """Workers take one transfer after the other, for `limit` seconds; adds to the figures.
+
+    A deadlock's victim tries again, in time. What ends after it doesn't count: at the end of plain
+    SQLAlchemy one deadlock after the other is waited for.
+    """
+    left = iter(jobs)
+    started = 0
     began = time.perf_counter()
 
+    def over() -> bool:
+        return time.perf_counter() - began > limit
+
     async def work() -> None:
-        for job in jobs:
+        nonlocal started
+        for job in left:
+            started += 1
             while not await attempt(job):
                 pass
-            if time.perf_counter() - began > plan.transfers_limit:
+            if over():
                 return
 
-    async def attempt(job: tuple[int, int, int]) -> bool:
+    async def attempt(job: Job) -> bool:
         try:
             await side.transfer(*job)
         except exc.DBAPIError as error:
@@ -120,13 +134,14 @@ async def make_transfers(side: Side, plan: Plan, advance: Callable[[], None]) ->
                 raise
             # As people do: at random intervals, so that the same ones don't meet again.
             await asyncio.sleep(random.uniform(0, 0.1))
-            return time.perf_counter() - began > plan.transfers_limit
-        figures.done += 1
-        advance()
+            return over()
+        if not over():
+            figures.done += 1
+            advance()
         return True
 
     async with asyncio.TaskGroup() as group:
         for _ in range(WORKERS):
             group.create_task(work())
-    figures.elapsed = time.perf_counter() - began
-    return figures
+    figures.elapsed += min(time.perf_counter() - began, limit)
+    figures.restarts += side.attempts - started

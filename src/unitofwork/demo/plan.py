@@ -1,4 +1,4 @@
-"""What the demo does and how much of it; the same for both sides."""
+"""What the demo does and how much of it; the same for all sides."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import random
 from dataclasses import dataclass
 
 PLAIN, UNITS = "plain SQLAlchemy", "unitofwork"
-ACCOUNTS = 4
+#: Further ways to write the transfers, named as in the benchmarks.
+SORTED, LOCK_MANY, LATE = "sorted by hand", "tx.lock_many", "second row late"
+ACCOUNTS = 8
 BALANCE = 1000
+EXPECTED = ACCOUNTS * BALANCE
 #: Transfers at once, each with a connection of its own. Fewer seldom meet in a circle.
-WORKERS = 8
+WORKERS = 16
+
+#: (source, target, amount) of a transfer.
+Job = tuple[int, int, int]
 
 
 class DemoError(Exception):
@@ -18,14 +24,19 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The amounts; times in seconds."""
+    """The amounts; times in seconds.
+
+    The fast ways of the transfers take turns: what else the machine does disturbs them alike.
+    """
 
     requests: int
     pool: int
     call: float
     pool_timeout: float
     transfers: int
-    transfers_limit: float
+    plain_limit: float
+    fast_limit: float
+    turns: int
 
     @property
     def held_idle(self) -> float:
@@ -35,8 +46,8 @@ class Plan:
         """
         return self.call / 2
 
-    def transfer_jobs(self) -> list[tuple[int, int, int]]:
-        """(source, target, amount) of each transfer: the same in every run, in both directions."""
+    def transfer_jobs(self) -> list[Job]:
+        """The transfers: the same in every run and for every way, in both directions."""
         dice = random.Random(2026)
         pairs = (dice.sample(range(1, ACCOUNTS + 1), 2) for _ in range(self.transfers))
         return [(source, target, dice.randint(1, 9)) for source, target in pairs]
@@ -49,6 +60,8 @@ def plan_for(*, quick: bool, requests: int, pool: int, call: float, transfers: i
         pool=pool,
         call=call,
         pool_timeout=2.0 if quick else 3.0,
-        transfers=transfers or (100 if quick else 400),
-        transfers_limit=3.0 if quick else 20.0,
+        transfers=transfers or (400 if quick else 2000),
+        plain_limit=3.0 if quick else 20.0,
+        fast_limit=1.0 if quick else 2.5,
+        turns=2 if quick else 3,
     )

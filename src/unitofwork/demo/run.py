@@ -1,11 +1,11 @@
-"""One run of the demo: each side does the requests, then each side the transfers."""
+"""One run of the demo: both sides do the requests, then four ways the transfers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,15 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .measure import Requests, Side, Transfers, make_transfers, send_requests
 from .model import customers_scored, reset, sum_of_accounts, tables
-from .plain import Plain
-from .plan import PLAIN, UNITS, WORKERS, Plan
+from .plain import Plain, SortedByHand
+from .plan import EXPECTED, LATE, LOCK_MANY, PLAIN, SORTED, UNITS, WORKERS, Job, Plan
 from .report import exit_code, print_plan, print_results
 from .server import describe, measured_engine, observer_of, place, server
 from .service import ScoreClient, slow_service
-from .units import Units
+from .units import SecondRowLate, Units
 from .watch import deadlocks, held_connections
 
 MakeSide = Callable[[AsyncEngine, ScoreClient], Side]
+Ways = Mapping[str, MakeSide]
 
 
 def run_demo(url: str | None, plan: Plan, console: Console) -> int:
@@ -47,8 +48,12 @@ async def _run(url: URL, plan: Plan, console: Console, *, embedded: bool) -> int
         with _progress(console) as progress:
             bench = Bench(url, observer, service, plan, progress)
             units = functools.partial(Units, acquire_timeout=plan.pool_timeout)
+            late = functools.partial(SecondRowLate, acquire_timeout=plan.pool_timeout)
+            plain: Ways = {PLAIN: Plain}
+            fast: Ways = {SORTED: SortedByHand, LOCK_MANY: units, LATE: late}
             requests = (await bench.requests(PLAIN, Plain), await bench.requests(UNITS, units))
-            transfers = (await bench.transfers(PLAIN, Plain), await bench.transfers(UNITS, units))
+            transfers = await bench.transfers(PLAIN, plain, plan.plain_limit)
+            transfers |= await bench.transfers("in turns", fast, plan.fast_limit, plan.turns)
     print_results(console, plan, requests, transfers)
     return exit_code(requests, transfers)
 
@@ -83,18 +88,36 @@ class Bench:
         figures.written = await customers_scored(observer)
         return figures
 
-    async def transfers(self, name: str, make_side: MakeSide) -> Transfers:
-        """The transfers, with a connection for each worker."""
-        plan, observer = self._plan, self._observer
+    async def transfers(
+        self, name: str, ways: Ways, limit: float, turns: int = 1
+    ) -> dict[str, Transfers]:
+        """The transfers in each way: for `limit` seconds, of which it has a part in each turn."""
+        jobs = self._plan.transfer_jobs()
+        found = {way: Transfers() for way in ways}
+        with self._bar(f"transfers, {name}", len(ways) * len(jobs)) as advance:
+            for turn in range(turns):
+                for way, figures in found.items():
+                    part = jobs[turn::turns]
+                    await self._turn(ways[way], part, limit / turns, figures, advance)
+        return found
+
+    async def _turn(
+        self,
+        make_side: MakeSide,
+        jobs: list[Job],
+        limit: float,
+        figures: Transfers,
+        advance: Callable[[], None],
+    ) -> None:
+        """Some of the transfers in one way, with a connection for each worker."""
+        observer = self._observer
         await reset(observer)
         before = await deadlocks(observer)
-        async with measured_engine(self._url, WORKERS, plan.pool_timeout) as engine:
+        async with measured_engine(self._url, WORKERS, self._plan.pool_timeout) as engine:
             side = make_side(engine, self._service)
-            with self._bar(f"transfers, {name}", plan.transfers) as advance:
-                figures = await make_transfers(side, plan, advance)
-        figures.deadlocks = await deadlocks(observer) - before
-        figures.total = await sum_of_accounts(observer)
-        return figures
+            await make_transfers(side, jobs, limit, figures, advance)
+        figures.deadlocks += await deadlocks(observer) - before
+        figures.total += await sum_of_accounts(observer) - EXPECTED
 
     @contextlib.contextmanager
     def _bar(self, description: str, total: int) -> Generator[Callable[[], None]]:

@@ -127,7 +127,7 @@ class AsyncTransaction(UnitView, AsyncSession):
     async def lock(self, entity: type[T], key: Any, **how: Unpack[LockOptions]) -> T:
         """Load and lock one row; see `lock_many`. A composite key is a tuple.
 
-        With `skip_locked` a row that another transaction holds is a `RowNotFoundError`.
+        With `skip_locked` a row that another transaction holds is a `RowNotFoundError` too.
         """
         return await greenlet_spawn(self.sync_session.lock, entity, key, **how)
 

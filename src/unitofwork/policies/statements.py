@@ -25,9 +25,11 @@ _NOISE = re.compile(
 #: A name in quotes is no keyword.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"|`[^`]*`')
 _FIRST_WORD = re.compile(r"[\s(;]*([a-z]+)", re.IGNORECASE)
+_LOCKS_NAMES = r"\bpg_(?:try_)?advisory_(?:xact_)?lock|\bget_lock\s*\("
+_ADVISORY = re.compile(_LOCKS_NAMES, re.IGNORECASE)
 _LOCKS = re.compile(
     r"\bfor\s+(?:no\s+key\s+update|update|key\s+share|share)\b|\block\s+in\s+share\s+mode\b"
-    r"|\bpg_(?:try_)?advisory_(?:xact_)?lock|\bget_lock\s*\(",
+    rf"|{_LOCKS_NAMES}",
     re.IGNORECASE,
 )
 _WRITES = re.compile(r"\b(?:into|update|delete\s+from)\b", re.IGNORECASE)
@@ -61,9 +63,19 @@ def effect_of(sql: str) -> Effect:
     return max(map(_effect_of_one, parts), key=_WEAKEST_FIRST.index, default=Effect.NOTHING)
 
 
+def first_word(sql: str) -> str:
+    """What a statement begins with, in small letters: "select", "lock", "truncate"."""
+    first = _FIRST_WORD.match(_bare(sql))
+    return first.group(1).lower() if first else ""
+
+
+def takes_advisory_lock(sql: str) -> bool:
+    """Whether it calls a function of the server's that locks a number or name."""
+    return _ADVISORY.search(_bare(sql)) is not None
+
+
 def _effect_of_one(bare: str) -> Effect:
-    first = _FIRST_WORD.match(bare)
-    word = first.group(1).lower() if first else ""
+    word = first_word(bare)
     if word == "lock":
         return Effect.LOCK
     if word == "explain" and (plan := _EXPLAIN.match(bare)):

@@ -138,7 +138,6 @@ _REFUSED = "false"
 _SPACE: ColumnElement[Any] = literal_column("' '", Text)
 _ZERO: ColumnElement[Any] = literal_column("0")
 _LOCK_TIMEOUT: ColumnElement[Any] = literal_column("'lock_timeout'")
-_DETECTOR = func.current_setting(literal_column("'deadlock_timeout'"))
 
 
 @functools.lru_cache(maxsize=512)
@@ -243,12 +242,6 @@ def limit_statement() -> Select[Any]:
     return select(was.c.was, _limit(was.c.was))
 
 
-@functools.cache
-def detector_statement() -> Select[Any]:
-    """The server's deadlock_timeout, in seconds."""
-    return select(_milliseconds(_DETECTOR) / literal_column("1000"))
-
-
 @functools.lru_cache(maxsize=512)
 def find_statement(table: Table) -> Select[Any]:
     """The places of keys, and the keys as they are stored; locks nothing."""
@@ -282,12 +275,51 @@ class _LockTables(Executable, ClauseElement):
 
 @compiles(_LockTables)
 def _compile_lock_tables(element: _LockTables, compiler: SQLCompiler, **_: Any) -> str:
-    names = ", ".join(map(compiler.preparer.format_table, element.tables))
-    return f"LOCK TABLE {names} IN EXCLUSIVE MODE"
+    names = (compiler.preparer.format_table(table).replace("'", "''") for table in element.tables)
+    return _LOCK_TABLES.replace(":names", ", ".join(f"'{name}'" for name in names))
+
+
+#: What `lock_tables` begins with.
+LOCKS_TABLES = "DO $uow_tables$"
+# In the server, so that nothing but the waits takes time while a table is held: together they are
+# half as long as deadlock_timeout.
+_LOCK_TABLES = (
+    LOCKS_TABLES
+    + """
+DECLARE
+    ahead text[] := ARRAY[:names];
+    number int;
+    patience int := extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000 / 2;
+BEGIN
+    LOOP
+        number := 1;
+        BEGIN
+            EXECUTE 'LOCK TABLE ' || ahead[1] || ' IN EXCLUSIVE MODE';
+            WHILE number < cardinality(ahead) LOOP
+                PERFORM set_config(
+                    'lock_timeout', greatest(1, patience / (cardinality(ahead) - 1))::text, true
+                );
+                number := number + 1;
+                EXECUTE 'LOCK TABLE ' || ahead[number] || ' IN EXCLUSIVE MODE';
+            END LOOP;
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            IF number = 1 THEN
+                RAISE;
+            END IF;
+            ahead := ARRAY[ahead[number]] || ahead[:number - 1] || ahead[number + 1:];
+        END;
+    END LOOP;
+END $uow_tables$"""
+)
 
 
 def lock_tables(tables: Sequence[Table]) -> Executable:
-    """LOCK TABLE that keeps out every other writer and locker, but no reader."""
+    """Locks them all against every other writer and locker, but no reader.
+
+    Only one of them is waited for with nothing else held. If the others are not to be had before
+    the server would look for a deadlock, all are let go of, and the refused one is the first then.
+    """
     return _LockTables(tables)
 
 
@@ -302,7 +334,9 @@ def _head() -> CTE:
 def _limit(was: ColumnElement[Any]) -> ColumnElement[Any]:
     """Sets what holds for the rest of the transaction, never above what the session had."""
     before = func.coalesce(cast(bindparam("session", type_=Text), Text), was)
-    detector = _milliseconds(_DETECTOR) * literal_column("0.8")
+    detector = _milliseconds(
+        func.current_setting(literal_column("'deadlock_timeout'"))
+    ) * literal_column("0.8")
     after = func.coalesce(cast(bindparam("after", type_=Integer), Numeric), detector)
     limit = func.least(after, func.nullif(_milliseconds(before), _ZERO))
     return func.set_config(_LOCK_TIMEOUT, cast(cast(limit, Integer), Text), literal_column("true"))

@@ -20,7 +20,7 @@ async def test_the_line_of_a_flush_that_took_a_lock(face: Face, holder: Connecti
     """One that needed no lock query, too: its order was right."""
     await accounts(face)
     holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
-    with pytest.raises(LateLockError, match=r"lock_account 2, locked at /.*\.py"):
+    with pytest.raises(LateLockError, match=r"lock_account 2: NO_KEY_UPDATE, locked at /.*\.py"):
         async with both(face.uow()) as tx:
             account: Any = await result(tx.get_one(Account, 2))
             account.balance += 1

@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     Column,
+    Computed,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
+    String,
     Table,
     text,
 )
@@ -320,6 +322,71 @@ class Port(Base):
     boat: Mapped[Boat | None] = relationship()
 
 
+class Gauge(Base):
+    """Children know it by a column that the database computes."""
+
+    __tablename__ = "fp_gauge"
+    id: Mapped[int] = key()
+    email: Mapped[str]
+    address: Mapped[str] = mapped_column(Computed("lower(email)", persisted=True), unique=True)
+
+
+class Needle(Base):
+    __tablename__ = "fp_needle"
+    id: Mapped[int] = key()
+    address: Mapped[str] = mapped_column(ForeignKey("fp_gauge.address", onupdate="CASCADE"))
+
+
+class Plate(Base):
+    """Unique columns, however their indexes are written."""
+
+    __tablename__ = "fp_plate"
+    id: Mapped[int] = key()
+    front: Mapped[str]
+    back: Mapped[str]
+    side: Mapped[str] = mapped_column()
+    shout: Mapped[str]
+    __table_args__ = (
+        Index("fp_plate_front", text("front DESC NULLS LAST"), unique=True),
+        Index("fp_plate_back", text('"back"'), unique=True),
+        Index("fp_plate_side", side.column.collate("C"), unique=True),
+        Index("fp_plate_shout", text("upper(shout)"), unique=True),
+    )
+
+
+cards = Table(
+    "fp_card",
+    Base.metadata,
+    Column("id", Integer, primary_key=True),
+    Column("front", String),
+    Column("back", String),
+    Column("shelf_id", ForeignKey("fp_shelf.id")),
+)
+
+
+class Card(Base):
+    """A table of two mappers."""
+
+    __table__ = cards
+    __mapper_args__ = {"include_properties": ["id", "front"]}  # noqa: RUF012
+
+
+class BackOfCard(Base):
+    __table__ = cards
+    __mapper_args__ = {"include_properties": ["id", "back"]}  # noqa: RUF012
+
+
+class Ring(Base):
+    """Belongs to up to two shelves, either of which may go."""
+
+    __tablename__ = "fp_ring"
+    id: Mapped[int] = key()
+    size: Mapped[int | None]
+    left_id: Mapped[int | None] = mapped_column(ForeignKey("fp_shelf.id", ondelete="SET NULL"))
+    right_id: Mapped[int | None] = mapped_column(ForeignKey("fp_shelf.id", ondelete="SET NULL"))
+    gauge_id: Mapped[int] = mapped_column(ForeignKey("fp_gauge.id"))
+
+
 TABLES = [*Base.metadata.tables.values(), *Elsewhere.metadata.tables.values()]
 ROWS = """
     INSERT INTO fp_country (id, code, name) VALUES (1, 'a', 'A'), (2, 'b', 'B'), (3, 'c', 'C');
@@ -354,4 +421,11 @@ ROWS = """
     INSERT INTO fp_label (id, shelf_id) VALUES (1, 2), (2, 3);
     INSERT INTO fp_coat (id, row, number) VALUES (1, 'B', 1), (2, 'A', 2);
     INSERT INTO fp_boat (id) VALUES (1), (2);
+    INSERT INTO fp_gauge (id, email) VALUES (1, 'A@x'), (2, 'B@x');
+    INSERT INTO fp_needle (id, address) VALUES (1, 'a@x'), (2, 'b@x');
+    INSERT INTO fp_plate (id, front, back, side, shout)
+        SELECT n, 'f' || n, 'b' || n, 's' || n, 'x' || n FROM generate_series(1, 4) n;
+    INSERT INTO fp_shelf (id, name) VALUES (4, 'fourth'), (5, 'fifth');
+    INSERT INTO fp_card (id, shelf_id) VALUES (1, 1), (2, 1);
+    INSERT INTO fp_ring (id, left_id, right_id, gauge_id) VALUES (1, 4, 4, 1), (2, 5, NULL, 2);
 """

@@ -12,20 +12,26 @@ from .flushes import Flushes, wanted
 from .model import (
     Album,
     Article,
+    BackOfCard,
     Boss,
+    Card,
     City,
     Country,
     Currency,
     Employee,
     Entry,
+    Gauge,
     Line,
     Node,
     Order,
     Person,
     Photo,
+    Plate,
     Price,
     Remark,
+    Ring,
     Seat,
+    Shelf,
     Tag,
     Ticket,
     Widget,
@@ -314,7 +320,42 @@ def many_at_once(tx: Flushes) -> None:
         program(tx)
 
 
+def generated_column(tx: Flushes) -> None:
+    """Children that refer to it change with it, and the row is locked as for a new key."""
+    tx.get_one(Gauge, 1).email = "QQ"
+
+
+def unique_columns_in_other_words(tx: Flushes) -> None:
+    """Those in the text of an index are columns to PostgreSQL, those in a function are none."""
+    tx.get_one(Plate, 1).front = "x"
+    tx.get_one(Plate, 2).back = "x"
+    tx.get_one(Plate, 3).side = "x"
+    tx.get_one(Plate, 4).shout = "y"
+
+
+def one_row_by_two_mappers(tx: Flushes) -> None:
+    """Its second UPDATE checks all foreign keys."""
+    tx.get_one(Card, 1).front = "x"
+    tx.get_one(BackOfCard, 1).back = "y"
+
+
+def set_to_null_twice(tx: Flushes) -> None:
+    """The second time all other foreign keys are checked."""
+    tx.delete(tx.get_one(Shelf, 4))
+
+
+def set_to_null_and_updated(tx: Flushes) -> None:
+    """The same."""
+    tx.delete(tx.get_one(Shelf, 5))
+    tx.get_one(Ring, 2).size = 7
+
+
 FLUSHES: list[Flush] = [
+    generated_column,
+    unique_columns_in_other_words,
+    one_row_by_two_mappers,
+    set_to_null_twice,
+    set_to_null_and_updated,
     update,
     nothing_changed,
     expression,

@@ -39,6 +39,17 @@ class Entry(Base):
     account: Mapped[Account] = relationship()
 
 
+class Pledge(Base):
+    """COMMIT checks its foreign key."""
+
+    __tablename__ = "lock_pledge"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("lock_account.id", deferrable=True, initially="DEFERRED")
+    )
+
+
 class ByUuid(Base):
     __tablename__ = "lock_by_uuid"
 

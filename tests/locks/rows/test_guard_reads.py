@@ -10,6 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import selectinload
 from tests.contract.face import Face, both, result
+from tests.pool.pool_face import line
 
 from unitofwork import PropagationError, StaleReadError
 
@@ -56,6 +57,30 @@ async def test_a_row_that_was_changed_meanwhile(face: Face, guarded: bool) -> No
         await change()
     left = face.aside("SELECT balance FROM lock_account WHERE id = 0")
     assert left == [(7,) if guarded else (1,)]
+
+
+async def test_the_line_of_the_flush_is_told(face: Face) -> None:
+    """And what to do about it, which is nothing of a release."""
+    await accounts(face, 1)
+
+    async def change() -> None:
+        async with face.uow(guard_reads=True) as tx:
+            (await tx.get(Account, 0)).balance += 1
+            face.aside("UPDATE lock_account SET balance = 7 WHERE id = 0")
+            await tx.flush()  # tasks
+
+    def change_in_a_thread() -> None:
+        with face.uow(guard_reads=True) as tx:
+            tx.get(Account, 0).balance += 1
+            face.aside("UPDATE lock_account SET balance = 7 WHERE id = 0")
+            tx.flush()  # threads
+
+    with pytest.raises(StaleReadError) as caught:
+        await change() if face.is_async else change_in_a_thread()
+    number = line(__file__, "tasks" if face.is_async else "threads")
+    assert f"test_guard_reads.py:{number} in " in caught.value.what
+    assert "tx.lock()" in caught.value.remedy
+    assert "recheck" not in caught.value.remedy
 
 
 async def test_what_was_read_under_a_lock_is_not_read_again(

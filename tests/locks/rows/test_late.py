@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
 import uuid
 from typing import Any
@@ -18,7 +20,7 @@ from unitofwork import LateLockError, RowNotFoundError, TransactionStateError, U
 from unitofwork.core.attempts import Story
 from unitofwork.core.locks.again import SERIAL_AFTER
 from unitofwork.policies.retrying import RetryPolicy
-from unitofwork.sql.row_locks import lock_tables
+from unitofwork.sql.row_locks import LOCKS_TABLES, lock_tables
 
 from .model import Account, Base, ByUuid, Entry
 from .test_rows import accounts, is_locked, wait_for_waiter
@@ -33,7 +35,7 @@ async def test_a_late_request_is_refused_at_once(face: Face, holder: Connection)
     """In a plain block the error names the rows, and the line that took the earlier lock."""
     await accounts(face)
     hold(holder, 1)
-    with pytest.raises(LateLockError, match=r"account 1(.|\n)*account 2, locked at") as caught:
+    with pytest.raises(LateLockError, match=r"account 1(.|\n)*account 2: \w+, locked at") as caught:
         async with both(face.uow()) as tx:
             await result(tx.lock(Account, 2))
             await result(tx.lock(Account, 1))
@@ -86,11 +88,41 @@ async def test_an_upgrade_never_waits(face: Face, holder: Connection) -> None:
     """Two that share a row and both want to write it would wait for each other."""
     await accounts(face)
     hold(holder, 1, how="SHARE")
-    with pytest.raises(LateLockError):
+    with pytest.raises(LateLockError) as caught:
         async with both(face.uow()) as tx:
             await result(tx.lock(Account, 1, strength="share"))
             await result(tx.lock(Account, 1))
+    assert "lock_account 1: NO_KEY_UPDATE\n" in caught.value.what
+    assert "lock_account 1: SHARE, locked at" in caught.value.what
+    assert 'strength="no_key_update", at ' in caught.value.remedy
     holder.rollback()
+
+
+@pytest.mark.parametrize("retries", [True, False])
+async def test_a_unit_that_is_run_again_is_not_told_to_be(
+    face: Face, holder: Connection, retries: bool
+) -> None:
+    """What it would have to do is advised to those that can't be; with retry=None it says so."""
+    await accounts(face)
+    hold(holder, 1)
+    errors: list[LateLockError] = []
+
+    async def work(tx: Any) -> None:
+        await result(tx.lock(Account, 2))
+        try:
+            await result(tx.lock(Account, 1))
+        except LateLockError as error:
+            errors.append(error)
+            holder.rollback()
+            raise
+
+    options = {} if retries else {"retry": None}
+    with contextlib.suppress(LateLockError):
+        await result(face.uow.run(as_function(face, work), **options))
+    (error,) = errors
+    assert ("run again" in error.remedy) is not retries
+    assert ("unless with retry=None" in error.remedy) is not retries
+    assert "tx.lock_many" in error.remedy
 
 
 async def test_the_next_attempt_locks_all_in_order(face: Face, holder: Connection) -> None:
@@ -220,8 +252,8 @@ async def test_after_some_refusals_all_others_are_kept_out(
     statements.clear()
     await result(face.uow.run(as_function(face, work)))
     assert refused == 4
-    tables = [one for one in statements if one.startswith("LOCK TABLE")]
-    assert tables == ["LOCK TABLE lock_account IN EXCLUSIVE MODE"]
+    (tables,) = (one for one in statements if one.startswith(LOCKS_TABLES))
+    assert "ARRAY['lock_account']" in tables
 
 
 async def test_the_serial_mode_gives_way_to_an_insert(
@@ -249,7 +281,7 @@ async def test_the_serial_mode_gives_way_to_an_insert(
     while not face.aside(sleeps):
         await asyncio.sleep(0.01)
     await result(face.uow.run(as_function(face, work)))
-    assert "LOCK TABLE lock_entry IN EXCLUSIVE MODE" in statements
+    assert any("ARRAY['lock_account', 'lock_entry']" in one for one in statements)
     await inserting  # a deadlock would be its error
     assert face.aside("SELECT id FROM lock_entry ORDER BY id") == [(1,), (2,)]
 
@@ -277,9 +309,14 @@ async def test_an_inner_unit_must_not_wait_below_the_outer_one(
     hold(holder, 1)
     async with both(face.uow(connections=2)) as outer:
         await result(outer.lock(Account, 2))
-        with pytest.raises(LateLockError):
+        with pytest.raises(LateLockError) as caught:
             async with both(face.uow(propagation="requires_new")) as tx:
                 await result(tx.lock(Account, 1))
+        (told,) = [one for one in caught.value.what.splitlines() if "locked at" in one]
+        assert "lock_account 2: NO_KEY_UPDATE, locked at " in told
+        assert "/tests/" in told.replace(os.sep, "/")
+        assert f"by unit {outer.name!r} around it" in told
+        assert caught.value.held == ("lock_account 2",)
         async with both(face.uow(propagation="requires_new")) as tx:
             await result(tx.lock(Account, 3))
         with pytest.raises(TransactionStateError, match="wait for itself"):
@@ -293,8 +330,8 @@ async def test_two_engines_have_an_order_too(face: Face, holder: Connection) -> 
     await accounts(face)
     first, second = face.uow, face.make(pool_size=2)
     hold(holder, 1)
-    with pytest.raises(LateLockError):
-        async with both(second()) as outer:
+    with pytest.raises(LateLockError, match=r"lock_account 0: .* by unit 'other' around it"):
+        async with both(second(name="other")) as outer:
             await result(outer.lock(Account, 0))
             async with both(first()) as tx:
                 await result(tx.lock(Account, 1))
@@ -326,11 +363,13 @@ async def test_names_come_before_rows(face: Face, holder: Connection) -> None:
         await result(tx.lock_name("a"))
         (held,) = tx.unit.book.held
     holder.execute(text(f"SELECT pg_advisory_xact_lock({held.order[0]})"))
-    with pytest.raises(LateLockError, match="name 'a'"):
+    with pytest.raises(LateLockError, match="name 'a'") as caught:
         async with both(face.uow()) as tx:
             await result(tx.lock(Account, 1))
             await result(tx.lock_name("b"))
             await result(tx.lock_name("a"))
+    assert "lock_names=[('a',)]" in caught.value.remedy
+    assert "a hash decides" in caught.value.remedy
     holder.rollback()
 
 

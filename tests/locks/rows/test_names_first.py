@@ -8,7 +8,13 @@ import pytest
 from sqlalchemy import Connection, exc, text
 from tests.contract.face import Face, both, result
 
-from unitofwork import LateLockError, PropagationError, TransactionStateError, UnitTimeoutError
+from unitofwork import (
+    ConfigurationError,
+    LateLockError,
+    PropagationError,
+    TransactionStateError,
+    UnitTimeoutError,
+)
 from unitofwork.policies.locks.order import name
 
 from .model import Account
@@ -54,6 +60,15 @@ async def test_no_serialization_failures(face: Face, isolation: str) -> None:
         await face.join(one)
     assert attempts == [1] * 30
     assert face.aside("SELECT balance FROM lock_account") == [(30,)]
+
+
+async def test_what_is_no_name(face: Face, statements: list[str]) -> None:
+    """It is refused before anything is sent."""
+    for wrong in (("a", [1]), (), object()):
+        with pytest.raises(ConfigurationError):
+            async with both(face.uow(lock_names=[wrong])):
+                pass
+    assert not statements
 
 
 async def test_a_joined_block_can_t_ask_for_more(face: Face) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, exc, select, text, update
 from tests.contract.face import Face, both, result
 
-from unitofwork import ConfigurationError, RowNotFoundError, UnsavedWorkError
+from unitofwork import ConfigurationError, LateLockError, RowNotFoundError, UnsavedWorkError
 
 from .model import KEYS, Account, Base, Beast, ByTwo, Cat, Chief, Engineer, Entry, Person, made
 
@@ -132,6 +133,23 @@ async def test_what_is_missing_is_listed(face: Face) -> None:
             await result(tx.lock(Account, 77))
 
 
+async def test_each_missing_row_once(face: Face) -> None:
+    """Of many some, and how many more; and of those that only need a flush, that they do."""
+    async with both(face.uow()) as tx:
+        with pytest.raises(RowNotFoundError) as caught:
+            await result(tx.lock_many(Account, [*range(30), 7, 7]))
+        assert caught.value.missing == tuple(("Account", key) for key in range(30))
+        assert caught.value.what.count("Account 7") == 1
+        assert caught.value.what.endswith("and 10 more")
+        assert "flush" not in caught.value.remedy
+        tx.add(Account(id=7))
+        with pytest.raises(RowNotFoundError, match=r"Account 7 \(added, but not flushed\)") as new:
+            await result(tx.lock_many(Account, [7, 8]))
+        assert "tx.flush()" in new.value.remedy
+        await result(tx.flush())
+        await result(tx.lock(Account, 7))
+
+
 async def test_several_classes(face: Face) -> None:
     """Parents before children, whatever the order of asking."""
     await add(face, Account(id=1), Account(id=2))
@@ -206,6 +224,73 @@ async def test_a_limit_of_the_call_is_not_retried(
     holder.rollback()
 
 
+REFUSALS: dict[str, Any] = {
+    "timeout": lambda tx: tx.lock_many(Account, [2, 1], timeout=0.05),
+    "nowait": lambda tx: tx.lock(Account, 1, nowait=True),
+    "lock_timeout": lambda tx: tx.lock_across({Account: [1, 2], Entry: [1]}),
+    "a query": lambda tx: tx.lock_where(select(Account).where(Account.id == 1), nowait=True),
+    "a name": lambda tx: tx.lock_name("one", timeout=0.05),
+    "update()": lambda tx: tx.execute(update(Account).where(Account.id == 1).values(balance=1)),
+}
+
+
+@pytest.mark.parametrize("call", REFUSALS)
+async def test_a_refusal_tells_what_was_asked_and_who_holds_it(face: Face, call: str) -> None:
+    """As far as it is a unit of this engine; beside the server's own error."""
+    await accounts(face)
+    holding = done = False
+
+    async def hold_it() -> None:
+        nonlocal holding
+        async with both(face.uow(name="holder")) as tx:
+            await result(tx.lock_name("one"))
+            await result(tx.lock(Account, 1))
+            holding = True
+            await face.until(lambda: done)
+
+    child = face.start(hold_it)
+    await face.until(lambda: holding)
+    try:
+        with pytest.raises(exc.DBAPIError, match=r"lock timeout|could not obtain") as caught:
+            async with both(face.uow(name="asker", lock_timeout=0.2)) as tx:
+                await result(REFUSALS[call](tx))
+    finally:
+        done = True
+        await face.join(child)
+    (note,) = caught.value.__notes__
+    assert "Unit 'asker' asked at " in note
+    assert "/tests/" in note.replace(os.sep, "/")
+    asked, held = note.split("  Of these, ")
+    assert ("lock_account 2: NO_KEY_UPDATE" in asked) is (call in ("timeout", "lock_timeout"))
+    assert "lock_account 2" not in held
+    match call:
+        case "a query":
+            assert "none that is known" in held
+        case "a name":
+            assert "name 'one', by unit 'holder', locked at " in held
+        case _:
+            assert "lock_account 1: NO_KEY_UPDATE, by unit 'holder', locked at " in held
+
+
+async def test_a_late_lock_has_its_own_error_and_no_note(face: Face, holder: Connection) -> None:
+    """Nor has what the server said below it; but with nowait=True, there is nothing else."""
+    await accounts(face)
+    holder.execute(text("SELECT 1 FROM lock_account WHERE id = 1 FOR UPDATE"))
+    with pytest.raises(LateLockError) as late:
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 2))
+            await result(tx.lock(Account, 1))
+    cause = late.value.__cause__
+    assert isinstance(cause, exc.DBAPIError)
+    assert not hasattr(cause, "__notes__")
+    with pytest.raises(exc.DBAPIError) as refused:
+        async with both(face.uow()) as tx:
+            await result(tx.lock(Account, 2))
+            await result(tx.lock(Account, 1, nowait=True))
+    assert "none that is known" in refused.value.__notes__[0]
+    holder.rollback()
+
+
 @pytest.mark.parametrize("call", ["lock", "lock_many", "lock_across", "lock_where"])
 @pytest.mark.parametrize("how", ["nowait", "skip_locked"])
 async def test_no_wait_at_all(face: Face, holder: Connection, call: str, how: str) -> None:
@@ -249,8 +334,9 @@ async def test_locked_rows_are_passed_over(face: Face, holder: Connection) -> No
     async with both(face.uow()) as tx:
         rows = await result(tx.lock_many(Account, [4, 3, 2, 1], skip_locked=True))
         assert [row.id for row in rows] == [4, 2]
-        with pytest.raises(RowNotFoundError, match="locked by another"):
-            await result(tx.lock(Account, 3, skip_locked=True))
+        for key in (3, 77):  # the answer is the same
+            with pytest.raises(RowNotFoundError, match=r"locked by another .*, or does not exist"):
+                await result(tx.lock(Account, key, skip_locked=True))
     holder.rollback()
 
 
@@ -387,10 +473,51 @@ async def test_bad_input(face: Face, entity: Any, key: Any, options: dict[str, A
         assert await result(tx.scalar(text("SELECT 1"))) == 1
 
 
+BAD_CALLS: dict[str, tuple[Any, str]] = {
+    "a key for keys": (lambda tx: tx.lock_many(Account, 5), "5 is no list of keys of Account"),
+    "text for keys": (lambda tx: tx.lock_many(Account, "12"), "'12' is no list of keys"),
+    "bytes for keys": (lambda tx: tx.lock_many(Account, b"12"), "no list of keys"),
+    "pairs": (lambda tx: tx.lock_across([(Account, 1)]), "no mapping"),
+    "a key for keys of a class": (lambda tx: tx.lock_across({Account: 1}), "1 is no list of keys"),
+    "a list in a name": (lambda tx: tx.lock_name("a", ["x"]), "can't be a name"),
+    "distinct": (
+        lambda tx: tx.lock_where(select(Account).distinct(), skip_locked=True),
+        "takes no DISTINCT",
+    ),
+    "group by": (
+        lambda tx: tx.lock_where(select(Account).group_by(Account.id), nowait=True),
+        "takes no DISTINCT, GROUP BY",
+    ),
+}
+
+
+@pytest.mark.parametrize("call", BAD_CALLS)
+async def test_bad_calls(face: Face, call: str) -> None:
+    """The same for what is passed in the wrong shape."""
+    send, told = BAD_CALLS[call]
+    async with both(face.uow()) as tx:
+        with pytest.raises(ConfigurationError, match=told):
+            await result(send(tx))
+        assert tx.unit.connection is None
+
+
+@pytest.mark.parametrize("found", [Account, (Account, 1), [Account], None], ids=str)
+async def test_a_declaration_that_gives_no_pairs(face: Face, found: Any) -> None:
+    """It is found with the first flush, before anything is sent."""
+    uow = face.make()
+    uow.writes_also(Entry, lambda entry: found)
+    with pytest.raises(ConfigurationError, match="no list of pairs"):
+        async with both(uow()) as tx:
+            tx.add(Entry(id=1, account_id=1))
+            await result(tx.flush())
+
+
 async def test_only_a_select_of_a_class(face: Face) -> None:
     """What `lock_where` can't lock is refused."""
+    one = select(Account).where(Account.id == 1)
+    others = (text("SELECT 1"), select(Account).from_statement(one), one.union(one))
     async with both(face.uow()) as tx:
-        for statement in (select(Account.id), select(Account, Entry), text("SELECT 1")):
+        for statement in (select(Account.id), select(Account, Entry), *others):
             with pytest.raises(ConfigurationError, match="one mapped class"):
                 await result(tx.lock_where(statement))
 

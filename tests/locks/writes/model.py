@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import (
     Column,
+    Computed,
     ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     String,
@@ -12,6 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     func,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -151,6 +155,123 @@ class Arrow(Base):
     )
 
 
+class Area(Base):
+    __tablename__ = "write_area"
+
+    row: Mapped[int] = key()
+    place: Mapped[int] = key()
+
+
+class Shop(Base):
+    """In an area that two of its columns name, which may be set one by one."""
+
+    __tablename__ = "write_shop"
+
+    id: Mapped[int] = key()
+    row: Mapped[int | None] = mapped_column()
+    place: Mapped[int | None] = mapped_column()
+    code: Mapped[str | None] = mapped_column(unique=True)
+    size: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["row", "place"], ["write_area.row", "write_area.place"]),
+    )
+
+
+class Stall(Base):
+    """Its key is part of its foreign key."""
+
+    __tablename__ = "write_stall"
+
+    row: Mapped[int] = key()
+    number: Mapped[int] = key()
+    place: Mapped[int | None] = mapped_column()
+    size: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (
+        ForeignKeyConstraint(["row", "place"], ["write_area.row", "write_area.place"]),
+    )
+
+
+class Guest(Base):
+    """Its house is checked at COMMIT."""
+
+    __tablename__ = "write_guest"
+
+    id: Mapped[int] = key()
+    house_id: Mapped[int | None] = mapped_column(
+        ForeignKey("write_house.id", deferrable=True, initially="DEFERRED")
+    )
+
+
+class Node(Base):
+    """Refers to others of its kind."""
+
+    __tablename__ = "write_node"
+
+    id: Mapped[int] = key()
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("write_node.id"))
+    size: Mapped[int] = mapped_column(default=0)
+
+
+class Label(Base):
+    """Unique among those that are in use."""
+
+    __tablename__ = "write_label"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    word: Mapped[str] = mapped_column()
+    in_use: Mapped[bool] = mapped_column()
+    count: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (
+        Index("write_label_word", "word", unique=True, postgresql_where=text("in_use")),
+    )
+
+
+class Mail(Base):
+    """Unique by a generated column."""
+
+    __tablename__ = "write_mail"
+
+    id: Mapped[int] = key()
+    address: Mapped[str] = mapped_column()
+    plain: Mapped[str] = mapped_column(Computed("lower(address)", persisted=True), unique=True)
+    size: Mapped[int] = mapped_column(default=0)
+
+
+class Copy(Base):
+    """Its house is a generated column."""
+
+    __tablename__ = "write_copy"
+
+    id: Mapped[int] = key()
+    base: Mapped[int] = mapped_column()
+    house_id: Mapped[int] = mapped_column(
+        Computed("base + 0", persisted=True), ForeignKey("write_house.id")
+    )
+    size: Mapped[int] = mapped_column(default=0)
+
+
+class Album(Base):
+    __tablename__ = "write_album"
+
+    id: Mapped[int] = key()
+
+
+class Track(Base):
+    """Its key changes with that of its album."""
+
+    __tablename__ = "write_track"
+
+    album_id: Mapped[int] = mapped_column(
+        ForeignKey("write_album.id", onupdate="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = key()
+    house_id: Mapped[int | None] = mapped_column(ForeignKey("write_house.id"))
+    size: Mapped[int] = mapped_column(default=0)
+
+
 #: Without a primary key.
 notes = Table(
     "write_note",
@@ -176,6 +297,14 @@ RESET = f"""
     INSERT INTO write_arrow SELECT n, 'c' || n FROM generate_series(1, 3) n;
     INSERT INTO write_owned SELECT n, 1 FROM generate_series(1, 3) n;
     INSERT INTO write_note VALUES (1, 'a'), (NULL, 'a'), (2, 'b'), (1, 'b');
+    INSERT INTO write_area SELECT r, p FROM generate_series(1, 4) r, generate_series(1, 4) p;
+    INSERT INTO write_shop SELECT n, n, 1, 's' || n, 0 FROM generate_series(1, 3) n;
+    INSERT INTO write_stall SELECT n, n, 1, 0 FROM generate_series(1, 3) n;
+    INSERT INTO write_node SELECT n, CASE n WHEN 3 THEN 1 END, 0 FROM generate_series(1, 5) n;
+    INSERT INTO write_label (word, in_use, count) VALUES ('a', false, 0), ('b', true, 0);
+    INSERT INTO write_album SELECT n FROM generate_series(1, 3) n;
+    INSERT INTO write_track VALUES (1, 1, NULL, 0), (1, 2, NULL, 0), (2, 1, NULL, 0);
+    INSERT INTO write_mail (id, address, size) SELECT n, 'M' || n, 0 FROM generate_series(1, 3) n;
 """
 
 

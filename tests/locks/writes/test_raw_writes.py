@@ -11,14 +11,26 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, exc, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    TableClause,
+    column,
+    exc,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.sql.dml import UpdateBase
 from tests.pool.pool_face import PoolFace, both, result
 
 from unitofwork import UnorderedWriteError
 from unitofwork.sql.waits import place_of_wait, processes_in, telling_of
 
 from .conftest import face_fixture
-from .model import House, Room, Word
+from .model import House, Room, Tag, Word
 
 face = face_fixture("asyncpg", "psycopg-sync")
 #: The server's deadlock_timeout is 200 ms.
@@ -196,12 +208,67 @@ async def test_strict_locks_refuse_it_before_it_is_sent(face: PoolFace, form: st
                 await result(tx.execute(REFUSED[form]))
         assert "tests" in Path(caught.value.place.file).parts
         assert "write_" in caught.value.statement
-        remedy = "tx.lock_where()" if "for update" in form else "update(), delete() and insert()"
-        assert remedy in caught.value.remedy
         await result(tx.execute(text("SELECT count(*) FROM write_lamp")))
         tx.add(House(id=77))
     assert face.aside("SELECT count(*) FROM write_lamp") == [(9,)]
     assert face.aside("SELECT count(*) FROM write_house") == [(4,)]
+
+
+WHY: dict[str, tuple[Any, str, str]] = {
+    "text": (WRITE, "does not tell which rows", "update(), delete() and insert() to tx.execute()"),
+    "select for update": (REFUSED["select for update"], "comes upon them", "tx.lock_where()"),
+    "advisory": (text("SELECT pg_advisory_xact_lock(1)"), "no place", "tx.lock_name()"),
+    "lock table": (text("LOCK TABLE write_lamp"), "tables as a whole", "first statement of a unit"),
+    "truncate": (text("TRUNCATE write_lamp"), "tables as a whole", "delete(Account) goes row"),
+    "ddl": (text("ALTER TABLE write_lamp ADD x int"), "tables as a whole", "a unit of its own"),
+    "a queue's update": (REFUSED["a queue's update"], "a part of it", "tx.lock_where()"),
+    "volatile": (
+        update(Room).where(func.random() > 0).values(size=7),
+        "find others the next time",
+        "tx.lock_many(), and name them in WHERE",
+    ),
+    "no primary key": (
+        update(TableClause("write_lamp_log", column("x"))).values(x=1),
+        "no primary key",
+        "tx.lock_name()",
+    ),
+    "insert from select": (REFUSED["insert from select"], "makes them of a query", "as values"),
+    "upsert": (
+        upsert(Tag)
+        .values([{"label": "a"}, {"label": "b"}])
+        .on_conflict_do_nothing(index_elements=[func.lower(Tag.label)]),
+        "is an expression",
+        "columns of a unique constraint",
+    ),
+    "computed": (
+        insert(Room).values(id=70, house_id=select(func.max(House.id)).scalar_subquery()),
+        "computes a key",
+        "read the value first",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", WHY)
+async def test_a_refusal_says_why_and_what_to_send_instead(face: PoolFace, form: str) -> None:
+    """Whoever has given an update() to the session already is not told to do just that."""
+    statement, why, remedy = WHY[form]
+    async with both(face.uow(strict_locks=True)) as tx:
+        with pytest.raises(UnorderedWriteError) as caught:
+            await result(tx.execute(statement))
+    assert why in caught.value.what
+    assert remedy in caught.value.remedy
+    is_compiled = isinstance(statement, UpdateBase)
+    assert ("'Bulk statements'" in caught.value.what) is is_compiled
+    assert ("give update(), delete() and insert()" in caught.value.remedy) is (form == "text")
+
+
+async def test_a_refusal_of_what_was_sent_on_the_connection(face: PoolFace) -> None:
+    """There the session would have looked for its rows."""
+    async with both(face.uow(strict_locks=True)) as tx:
+        connection = await result(tx.connection())
+        with pytest.raises(UnorderedWriteError, match="past the session") as caught:
+            await result(connection.execute(update(Room).values(size=7)))
+    assert "to tx.execute()" in caught.value.remedy
 
 
 async def lock_row(tx: Any) -> None:
@@ -223,7 +290,9 @@ async def lock_key_of_row(tx: Any) -> None:
 
 
 @pytest.mark.parametrize("second", [lock_row, change_row, lock_in_savepoint, lock_key_of_row])
-async def test_a_deadlock_tells_both_sides(face: PoolFace, second: Any) -> None:
+async def test_a_deadlock_tells_both_sides(
+    face: PoolFace, caplog: pytest.LogCaptureFixture, second: Any
+) -> None:
     """A writer outside of units: what the server said, what the unit held and asked for, who the
     other is; and, where the strengths are such, that it may be the server's own."""
     assert face.probe is not None
@@ -251,6 +320,9 @@ async def test_a_deadlock_tells_both_sides(face: PoolFace, second: Any) -> None:
     assert "write_room 1: NO_KEY_UPDATE, locked at " in note
     assert "wanted further:\n    write_room 2\n" in note
     assert ("'One row'" in note) is (second is lock_key_of_row)
+    # To be found in the log too, where the unit is run again.
+    logged = [one for one in caplog.records if one.name == "unitofwork.locks"]
+    assert [one.getMessage() for one in logged if note in one.getMessage()] == [f"deadlock: {note}"]
     assert "/tests/" in note.replace(os.sep, "/")
 
 

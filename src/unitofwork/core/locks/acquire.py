@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, exc
 from sqlalchemy.orm import Session
 
-from ...errors import ConfigurationError, LateLockError
-from ...policies.locks.book import HIGHEST, NOTHING, Plan, Strength, Wants, stronger
+from ...errors import ConfigurationError
+from ...policies.locks.book import NOTHING, Plan, Strength, Wants
 from ...policies.locks.order import NAMES, Resource
 from ...sql.row_locks import (
     GUARD,
@@ -18,7 +18,6 @@ from ...sql.row_locks import (
     Step,
     Wait,
     answer,
-    detector_statement,
     limit_statement,
     lock_statement,
     read_note,
@@ -27,8 +26,8 @@ from ...sql.row_locks import (
 )
 from ...sql.sqlstates import LOCK_NOT_AVAILABLE
 from ...sql.symptoms import sqlstate_in
-from .. import places
 from .around import refuse_own_rows
+from .late import late_lock
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -126,6 +125,7 @@ def can_lock(unit: Unit) -> bool:
 
 def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
     """Make a late request; a refusal becomes `LateLockError`."""
+    unit.is_trying = True
     try:
         return request()
     except exc.DBAPIError as error:
@@ -133,6 +133,8 @@ def with_late(unit: Unit, wants: Wants, request: Callable[[], Any]) -> Any:
             raise
         refuse_own_rows(unit, wants)
         raise late_lock(unit, wants) from error
+    finally:
+        unit.is_trying = False
 
 
 def take(
@@ -250,15 +252,6 @@ def allow_waits(unit: Unit, connection: Connection) -> None:
         unit.tripwire_is_set = False
 
 
-def limit_together(unit: Unit, connection: Connection, waits: int) -> None:
-    """So many waits from now on end before the server looks for a deadlock, one after the other."""
-    with locking(unit):
-        detector = connection.execute(detector_statement()).scalar_one()
-    # Half of it: what stands between the waits, and the server's own time, come on top.
-    _set_limit(unit, connection, float(detector) / 2 / waits)
-    unit.waits_are_limited = unit.tripwire_is_set = True
-
-
 def _tripwire(unit: Unit) -> float | None:
     patience = unit.settings.lock_timeout
     if unit.story is not None and unit.story.trips >= DETECTED_AFTER:
@@ -319,39 +312,3 @@ def connection_of(tx: CoreTransaction) -> Connection:
         # were taken before it would outlive ROLLBACK TO, after which the book forgets them.
         return Session.connection(tx)
     return tx.unit.connection
-
-
-def late_lock(unit: Unit, wants: Mapping[Resource, Strength]) -> LateLockError:
-    """The error for a lock that was asked for out of order and is not free."""
-    unit.home.lock_trouble["late"] += 1
-    # Kept with the unit: a savepoint on the way out of it makes the book forget.
-    stronger(unit.wanted, unit.book.strengths())
-    stronger(unit.wanted, wants)
-    wanted = sorted(wants)
-    first = wanted[0]
-    listed = "".join(f"\n  - {resource}" for resource in wanted[:20])
-    held = sorted(unit.book.in_the_way(first))
-    earlier = "".join(
-        f"\n  - {resource}, locked at {lock.place or 'a place unknown'}"
-        for resource, lock in held[:5]
-    )
-    around = "" if held else f"\n  - {_unknown_in_the_way(unit, first)}"
-    return LateLockError(
-        f"Unit {unit.name!r} asked at {places.caller()} for locks that others hold, out of the "
-        f"global order, so waiting for them could have ended in a circle:{listed}\n"
-        f"  It held already, at or above the first of them:{earlier}{around}",
-        "lock these rows together with the others, first thing in the unit (tx.lock_many, "
-        "tx.lock_across); or let it be run again: @transactional, uow.run or uow.attempts do "
-        "that, and lock them in order the next time.",
-        wanted=tuple(str(resource) for resource in wanted),
-        held=tuple(str(resource) for resource, _ in held),
-    )
-
-
-def _unknown_in_the_way(unit: Unit, resource: Resource) -> str:
-    passed = unit.book.passed_above(resource)
-    if passed is None:
-        return "what a unit around this one holds"
-    if passed.rank == HIGHEST.rank:
-        return "whatever the statements have locked that were sent as they are (raw SQL)"
-    return f"rows of {passed.rank.name} that it has inserted, deleted or looked for"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Table, exc
+from sqlalchemy import Connection
 
-from ...policies.locks.book import Wants
-from ...policies.locks.order import NAMES
+from ...policies.locks.book import Strength, Wants
+from ...policies.locks.order import NAMES, name
 from ...sql.row_locks import Wait, lock_tables
-from ...sql.sqlstates import LOCK_NOT_AVAILABLE
-from ...sql.symptoms import sqlstate_in
-from .acquire import allow_waits, limit_together, locking, take, take_planned
+from .acquire import allow_waits, locking, take, take_planned
 from .names import asked_names
 
 if TYPE_CHECKING:
@@ -21,6 +18,8 @@ if TYPE_CHECKING:
 #: After so many refused attempts the unit keeps all others out of its tables: then each further
 #: refusal must come from a table that it had not met, of which there are finitely many.
 SERIAL_AFTER = 4
+#: Of those units there is one at a time, so that they don't get in each other's way.
+SERIAL = name(("unitofwork", "serial mode"))
 
 
 def lock_first(unit: Unit, connection: Connection) -> None:
@@ -42,11 +41,11 @@ def _lock_first(unit: Unit, connection: Connection) -> None:
         # What units around it hold may make some of them late.
         take_planned(unit, connection, unit.book.plan(wanted))
         return
-    ordered = sorted(wanted.items())
-    names = {resource: strength for resource, strength in ordered if resource.rank == NAMES}
-    rows = {resource: strength for resource, strength in ordered if resource.rank != NAMES}
-    if names:
-        take(unit, connection, names, Wait.BLOCK)
+    names = {resource: strength for resource, strength in wanted.items() if resource.rank == NAMES}
+    rows = {one: strength for one, strength in sorted(wanted.items()) if one.rank != NAMES}
+    if rows and unit.book.top is None:
+        names[SERIAL] = Strength.UPDATE
+    take_planned(unit, connection, unit.book.plan(names))
     if rows:
         _shut_others_out(unit, connection, rows)
         take(unit, connection, rows, Wait.BLOCK)
@@ -68,33 +67,11 @@ def locks_first(unit: Unit) -> bool:
 def _shut_others_out(unit: Unit, connection: Connection, wanted: Wants) -> None:
     """Keep all others out of the tables of `wanted`, and of those before them.
 
-    An INSERT has the lock of its own table before that of a table that it refers to, whatever their
-    order. So only the first table is waited for with nothing held; whoever does not get the others
-    before the server would find a circle, lets go of them all, and waits for the one it did not
-    get.
+    An INSERT has the lock of its own table before that of a table that it refers to, and a query on
+    several tables has them in an order of its own: so there is none in which to wait for them.
     """
     # Those below, too: a query on several tables holds the last while it waits in the first one.
     tables = unit.home.tables.up_to(max(resource.rank for resource in wanted))
     allow_waits(unit, connection)  # the names' query has limited them
-    while (refused := _lock_all(unit, connection, tables)) is not None:
-        tables = [refused, *(table for table in tables if table is not refused)]
-
-
-def _lock_all(unit: Unit, connection: Connection, tables: Sequence[Table]) -> Table | None:
-    """Lock the tables; or none of them, and tell which one was not to be had in time."""
-    failed, savepoint = unit.failed_statement, connection.begin_nested()
-    for number, table in enumerate(tables):
-        try:
-            with locking(unit):
-                connection.execute(lock_tables([table]))
-        except exc.DBAPIError as error:
-            if number == 0 or sqlstate_in(error) != LOCK_NOT_AVAILABLE:
-                raise
-            savepoint.rollback()
-            unit.failed_statement = failed
-            return table
-        if number == 0 and len(tables) > 1:
-            # All of the others together, since each of them is waited for as long as this.
-            limit_together(unit, connection, len(tables) - 1)
-    savepoint.commit()
-    return None
+    with locking(unit):
+        connection.execute(lock_tables(tables))

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, ColumnElement, Delete, Result, Update, select
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
 
 from ...errors import ConfigurationError
-from ...policies.locks.book import stronger
+from ...policies.locks.book import NOTHING, Wants
 from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
 from ...sql.row_locks import Step, among_keys, rows_parameters
 from .acquire import acquire, connection_of, locking
-from .dml import COMPUTED, Parameters, Target, assigned, keys_in, value_of
+from .dml import COMPUTED, Parameters, Row, Target, assigned, keys_in, value_of
 from .lookups import Effect, Found, check_parent
 from .ordered import (
     changing_links,
     depends_on_rows,
     is_checked_again,
+    key_set,
     lock_found,
     lookup_of,
     record,
@@ -68,9 +70,11 @@ class _Change:
         self._claims = Claims(tx.unit.home.locking.unique_names)
         changed = self._sets if isinstance(statement, Update) else None
         self._unique = self._claims.concern(target.table, changed)
+        #: The primary key, if SET changes it.
+        self._key_set = key_set(self._lookup)
 
     def execute(self) -> Result[Any] | None:
-        if self._sets is None:
+        if self._sets is None or self._generates_parents():
             return None
         keys = self._keys()
         found = Found()
@@ -89,9 +93,11 @@ class _Change:
                 found.want(resource, self._lookup.strength)
             for link in self._links_set():
                 check_parent(self._tables, link, self._will_be(link.columns, {}), found)
+            if self._key_set:
+                found.rename(self._tables, self._target.table, self._will_be(self._key_set, {}))
             whole = True
         if whole and len(found.wants) == 1 and waits_alone(self._tx.unit, found):
-            result = self._run(self._statement)
+            result = self._run(self._statement, asking=found.wants)
             if getattr(result, "rowcount", -1) == 1:
                 record(self._tx.unit, found.wants, self._statement)
             else:
@@ -130,18 +136,24 @@ class _Change:
             return True
         if self._refers_to_computed():
             return True
-        return is_checked_again(self._tx.unit, self._lookup, map(self._row, keys))
+        return is_checked_again(self._tx.unit, self._lookup, [*map(self._row, keys)])
 
     def _refers_to_computed(self) -> bool:
-        """Whether SET has a foreign key computed, or leaves a part of one as it is."""
-        return any(COMPUTED in self._will_be(link.columns, {}) for link in self._links_set())
+        """Whether SET has a key or foreign key computed, or leaves a part of one as it is."""
+        keys = (self._key_set, *(link.columns for link in self._links_set()))
+        return any(COMPUTED in self._will_be(key, {}) for key in keys)
+
+    def _generates_parents(self) -> bool:
+        """Whether the database generates a foreign key from what SET changes."""
+        columns = (one for link in self._links_set() for one in link.columns)
+        return any(one.computed is not None and one in (self._sets or ()) for one in columns)
 
     def _expressions(self) -> dict[Column[Any], Any]:
         """What SET computes for a foreign key, or a unique one; it is to be computed before too."""
         referring = [link.columns for link in self._links_set()]
         return {
             column: value
-            for column in itertools.chain(*referring, *self._unique)
+            for column in itertools.chain(self._key_set, *referring, *self._unique)
             if (value := (self._sets or {}).get(column)) is not None
             and value is not COMPUTED
             and value_of(value, self._parameters) is COMPUTED
@@ -193,20 +205,28 @@ class _Change:
         with locking(self._tx.unit):
             rows = connection_of(self._tx).execute(statement, parameters).all()
         answers: list[Any] = [row[: len(keys)] for row in rows]
-        more = self._lookup.found(self._tx, dict.fromkeys(answers))
-        stronger(found.wants, more.wants)
-        found.lookups += more.lookups
         links = self._links_set()
+        updates: dict[Resource, list[Row]] = {}
         for row in rows:
             before = dict(zip(own, row, strict=False))
             values = before | dict(zip(expressions, row[len(own) :], strict=True))
+            if self._sets and (self._key_set or depends_on_rows(self._lookup)):
+                changed = tuple(self._sets)
+                new = dict(zip(changed, self._will_be(changed, values), strict=True))
+                updates[self._row(tuple(row[: len(key_columns(self._target.table))]))] = [new]
             for link in links:
-                check_parent(self._tables, link, self._will_be(link.columns, values), found)
+                parent = self._will_be(link.columns, values)
+                if COMPUTED not in parent:  # a default, which only the database or SQLAlchemy knows
+                    check_parent(self._tables, link, parent, found)
             self._claims.give_up(self._target.table, self._unique, before)
             for unique in self._unique if self._sets else ():
                 after = dict(zip(unique, self._will_be(unique, values), strict=True))
                 self._claims.take(self._target.table, [unique], after)
-        return list(dict.fromkeys(more.writes))
+        more = replace(self._lookup, updates=updates, followed={}).found(
+            self._tx, dict.fromkeys(answers)
+        )
+        found.add(more)
+        return [one for one in dict.fromkeys(more.writes) if one in more.wants]
 
     def _links_set(self) -> list[Link]:
         sets = self._sets or {}
@@ -219,9 +239,12 @@ class _Change:
         values = []
         for column in columns:
             if self._sets and column in self._sets:
-                value = value_of(self._sets[column], self._parameters)
+                given = self._sets[column]
+                value = value_of(given, self._parameters)
                 if value is COMPUTED:
-                    value = self._parameters.get(column.key, row.get(column, COMPUTED))
+                    # Of an expression `row` has the answer, else the old value.
+                    answer = COMPUTED if given is COMPUTED else row.get(column, COMPUTED)
+                    value = self._parameters.get(column.key, answer)
                 values.append(value)
             else:
                 values.append(row.get(column, COMPUTED))
@@ -245,11 +268,13 @@ class _Change:
         step = Step(table, self._lookup.strength)
         return among_keys(table, columns), rows_parameters(0, step, [one.key for one in rows])
 
-    def _run(self, statement: Update | Delete, restricted: bool = False) -> Result[Any]:
+    def _run(
+        self, statement: Update | Delete, restricted: bool = False, asking: Wants = NOTHING
+    ) -> Result[Any]:
         options = {}
         if restricted and self._state.is_orm_statement:
             asked = self._state.update_delete_options._synchronize_session
             if asked in ("auto", "evaluate"):
                 # The restriction can't be evaluated in Python; what was changed can be fetched.
                 options["synchronize_session"] = "fetch"
-        return run(self._tx, self._state, statement, self._tables_met, options)
+        return run(self._tx, self._state, statement, self._tables_met, options, asking)

@@ -16,16 +16,18 @@ from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
 from ...sql.row_locks import Step, among_keys, rows_parameters
 from .acquire import connection_of, locking
-from .dml import COMPUTED, Parameters, Target, assigned, keys_in, value_of
-from .lookups import Effect, Found, check_parent, lookups_of
+from .dml import COMPUTED, STAYS, Parameters, Row, Target, assigned, keys_in, value_of
+from .lookups import Effect, Found, lookups_of
 from .ordered import (
     depends_on_rows,
     is_checked_again,
+    key_set,
     lock_found,
     lookup_of,
     record,
     run,
     waits_alone,
+    want_parents,
 )
 from .schema import links_from
 from .tables import key_columns, tables_of
@@ -78,9 +80,14 @@ def execute_by_key(
     # Sorted, they wait in order by themselves; what is not there is an error of a plain update.
     met = {part.table for part in parts}
     is_plain = is_mapped and len(written) == 1 and statement.whereclause is None
-    if is_plain and len(found.wants) == len(set(written[0].rows)) and waits_alone(tx.unit, found):
-        result = run(tx, state, statement, met)
-        record(tx.unit, found.wants, statement)
+    is_alone = len(found.wants) == len(set(order)) and not found.upgraded
+    if is_plain and is_alone and waits_alone(tx.unit, found):
+        result = run(tx, state, statement, met, asking=found.wants)
+        if len(sets) == 1 or tx.unit.home.rules.dialect.supports_sane_multi_rowcount:
+            record(tx.unit, found.wants, statement)
+        else:  # one that was not there is no error then
+            for resource, strength in found.wants.items():
+                tx.unit.book.pass_by(resource, strength)
     else:
         result = run(tx, state, statement, met | lock_found(tx, found))
     for resource in (*(row for one in written for row in one.rows), *found.writes):
@@ -137,18 +144,29 @@ def _want(tx: CoreTransaction, written: _Written, found: Found) -> bool:
     effect = Effect.DELETED if written.is_delete else Effect.CHANGED
     lookup = lookup_of(table, effect, columns)
     links = [link for link in links_from(table) if not columns.keys().isdisjoint(link.columns)]
+    key = key_columns(table)
+    is_checked = is_checked_again(tx.unit, lookup, rows)
+    renamed = key_set(lookup)
+    updates: dict[Resource, list[Row]] = {}
     for one, resource in zip(written.sets, rows, strict=True):
         found.want(resource, lookup.strength)
-        for link in links:
-            given = _given(target, columns, one)
-            values = tuple(given.get(column, COMPUTED) for column in link.columns)
-            if COMPUTED not in values:
-                check_parent(tables, link, values, found)
-            elif any(given.get(column) is COMPUTED for column in link.columns):
+        if not links and not is_checked and not renamed:
+            continue
+        given = _given(target, columns, one)
+        updates.setdefault(resource, []).append(given)
+        kept = dict(zip(key, resource.key, strict=True))
+        if renamed:
+            will_be = tuple({**kept, **given}[column] for column in key)
+            if COMPUTED in will_be:
                 return False
-    if depends_on_rows(lookup) or is_checked_again(tx.unit, lookup, rows):
+            found.rename(tables, table, will_be)
+        unknown = want_parents(tables, links, given, kept, found)
+        if unknown is COMPUTED:
+            return False
+        is_checked |= unknown is STAYS
+    if depends_on_rows(lookup) or is_checked:
         keys = [resource.key for resource in rows]
-        found.lookups += lookups_of(table, key_columns(table), keys, effect, {}, columns)
+        found.lookups += lookups_of(table, key, keys, effect, {}, columns, updates=updates)
     return True
 
 
@@ -181,7 +199,12 @@ def _given(
     target: Target, columns: Mapping[Column[Any], Any], one: Parameters
 ) -> dict[Column[Any], Any]:
     """What one set of parameters sets, of columns that any of the sets does."""
-    own = {column: value for column, value in columns.items() if value is not COMPUTED}
+    own = {
+        column: value
+        for column, value in columns.items()
+        if value is not COMPUTED or column.computed is not None
+    }
     given = {column: value_of(value, one) for column, value in own.items()}
-    more = {column: one[name] for name in one for column in target.columns(name)}
+    named = {column: one[name] for name in one for column in target.columns(name)}
+    more = {column: value for column, value in named.items() if column in columns}
     return given | {column: value_of(value, one) for column, value in more.items()}

@@ -30,12 +30,14 @@ def rows_covered(tx: CoreTransaction) -> list[Resource] | None:
                 if resource is None:
                     return None
                 rows.append(resource)
-    return rows
+    # Objects of two mappers may stand for one row, which then gets two UPDATEs.
+    is_one_class = len({state.mapper.base_mapper for state in tx._dirty_states}) < 2
+    return rows if is_one_class or len(set(rows)) == len(rows) else None
 
 
 def _row_covered(tx: CoreTransaction, state: State, part: Part) -> Resource | None:
     key = stored(state, part.key)
-    if key is None or part.locking_always:
+    if key is None or part.following:
         return None
     book = tx.unit.book
     resource = tx.unit.home.tables.row(part.table, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ from .values import Unknown, default_of, is_expression
 
 #: A value that the database will compute.
 COMPUTED: Any = Unknown.COMPUTED
+#: What a row has, and keeps.
+STAYS: Any = Unknown.UNLOADED
 Row = Mapping[Column[Any], Any]
 Parameters = Mapping[str, Any]
 
@@ -102,9 +105,28 @@ def assigned(
         for key in one:
             found.update(dict.fromkeys(target.columns(key), COMPUTED))
     for column in target.table.columns:
-        if column.onupdate is not None or column.server_onupdate is not None:
+        is_set = column.onupdate is not None or column.server_onupdate is not None
+        if is_set and column.computed is None:
             found.setdefault(column, COMPUTED)
+    found.update(generated(target.table, found))
     return found
+
+
+def generated(table: Table, changed: Iterable[Column[Any]]) -> dict[Column[Any], Any]:
+    """The columns that the database generates from those that change: all are COMPUTED."""
+    names = [column.name for column in changed]
+    return {
+        column: COMPUTED
+        for column in table.columns
+        if column.computed is not None and _says_one(str(column.computed.sqltext), names)
+    }
+
+
+def _says_one(text: str, names: Iterable[str]) -> bool:
+    # A name with other signs may be written in several ways.
+    return any(
+        not name.isidentifier() or re.search(rf"\b{name}\b", text, re.IGNORECASE) for name in names
+    )
 
 
 def value_of(value: Any, parameters: Parameters) -> Any:

@@ -17,6 +17,7 @@ from .lookups import Found, Lookup
 from .own_order import in_own_order, inserts_in_order
 from .shapes import shape_of
 from .survey import Survey, stored
+from .tables import key_columns
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -43,6 +44,8 @@ class Footprint(Found):
     in_own_order: bool = True
     #: It takes no lock that is not held.
     is_covered: bool = True
+    #: It takes a lock that can't be told before.
+    is_unsure: bool = False
 
 
 def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
@@ -63,12 +66,15 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         new_objects=survey.new_objects,
         writes=survey.writes,
         deletes=survey.deleted,
+        rewritten=survey.rewritten,
         overwritten=survey.overwritten,
         names=survey.claims.names,
         in_own_order=nothing_else
+        and survey.deferred.isdisjoint(missing)
         and inserts_in_order(book, missing, survey.ranks)
         and in_own_order(book, missing, survey.upgraded, survey.updated, survey.mappers),
         is_covered=nothing_else and not missing,
+        is_unsure=survey.is_unsure,
     )
 
 
@@ -80,7 +86,7 @@ def closure(
     Hold `found.wants` before, and lock what each level wants before asking for the next one:
     while the parents are locked, nobody adds a child that was not found. `ask` runs a query.
     """
-    lookups = found.lookups
+    lookups, written = found.lookups, set(found.writes)
     while lookups:
         level = Found()
         for together in _in_one_query(lookups):
@@ -89,7 +95,12 @@ def closure(
                 are_there: list[Any] = [lookup.exists() for lookup in together]
                 (answer,) = ask(select(*are_there))
             for lookup in itertools.compress(together, answer):
-                level.add(lookup.found(tx, ask(lookup.statement())))
+                # A row that is looked up for itself is among those written anyway.
+                is_itself = lookup.columns == key_columns(lookup.table)
+                before = found.rewritten if is_itself else written
+                more = lookup.found(tx, ask(lookup.statement()), before)
+                written.update(more.writes)
+                level.add(more)
         yield level
         lookups = level.lookups
 

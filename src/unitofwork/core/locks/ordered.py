@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column, Delete, Result, Select, Table
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Row as Answer
 from sqlalchemy.orm import ORMExecuteState
 
 from ...policies.locks.book import NOTHING, Wants
 from ...policies.locks.order import Resource
 from .acquire import acquire_known, connection_of, limit_waits, locking
+from .dml import COMPUTED, STAYS, Row
 from .footprint import closure
-from .lookups import Effect, Found, Lookup
+from .lookups import Effect, Found, Lookup, check_parent
 from .raw import ORDERED
-from .schema import Link, links_from, links_to
-from .tables import key_columns
+from .schema import Columns, Link, links_from, links_to
+from .tables import Tables, key_columns
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -40,10 +41,36 @@ def changing_links(lookup: Lookup) -> Iterator[Link]:
             yield link
 
 
-def is_checked_again(unit: Unit, lookup: Lookup, rows: Iterable[Resource]) -> bool:
-    """Whether foreign keys are checked that stay as they are."""
-    checks = lookup.effect is Effect.CHANGED and bool(links_from(lookup.table))
-    return checks and any(map(unit.book.has_written, rows))
+def is_checked_again(unit: Unit, lookup: Lookup, rows: Sequence[Resource]) -> bool:
+    """Whether foreign keys are checked that stay as they are: at the second UPDATE of a row."""
+    if lookup.effect is not Effect.CHANGED or not links_from(lookup.table):
+        return False
+    return len(set(rows)) < len(rows) or any(map(unit.book.has_written, rows))
+
+
+def want_parents(tables: Tables, links: Iterable[Link], new: Row, kept: Row, found: Found) -> Any:
+    """Add the parents of a row that is to get what is `new`. `kept`: what else is known of it.
+
+    Returns None; STAYS: of a foreign key only the row can tell a part; COMPUTED: nobody can.
+    """
+    unknown = None
+    for link in links:
+        if new.keys().isdisjoint(link.columns):
+            continue
+        values = tuple(new.get(column, kept.get(column, STAYS)) for column in link.columns)
+        if COMPUTED in values:
+            return COMPUTED
+        if STAYS not in values:
+            check_parent(tables, link, values, found)
+        elif None not in values:
+            unknown = STAYS
+    return unknown
+
+
+def key_set(lookup: Lookup) -> Columns:
+    """The primary key, if a statement changes a part of it."""
+    key = key_columns(lookup.table)
+    return () if lookup.changed.isdisjoint(key) else key
 
 
 def waits_alone(unit: Unit, found: Found) -> bool:
@@ -60,7 +87,7 @@ def lock_found(tx: CoreTransaction, found: Found, names: Wants = NOTHING) -> set
     acquire_known(tx, {**names, **found.wants})
     tables = {lookup.table for lookup in found.lookups}
 
-    def ask(statement: Select[Any]) -> list[Row[Any]]:
+    def ask(statement: Select[Any]) -> list[Answer[Any]]:
         with locking(tx.unit):
             return list(connection_of(tx).execute(statement))
 
@@ -85,8 +112,12 @@ def run(
     statement: Any,
     tables: Iterable[Table],
     options: Mapping[str, Any] | None = None,
+    asking: Wants = NOTHING,
 ) -> Result[Any]:
-    """Send a statement whose rows are locked. `tables`: where it writes, or looks for rows."""
+    """Send a statement whose rows are locked. `tables`: where it writes, or looks for rows.
+
+    `asking`: the locks that it takes by itself, for the note of an error.
+    """
     unit = tx.unit
     top = unit.book.top
     ranks = [unit.home.tables.rank(table) for table in tables]
@@ -94,7 +125,11 @@ def run(
         # Another unit may keep all others out of the table: that wait would be out of order.
         limit_waits(unit, connection_of(tx))
     marked = statement.execution_options(**{ORDERED: True})
-    result = state.invoke_statement(marked, execution_options=options)
+    unit.asking = asking
+    try:
+        result = state.invoke_statement(marked, execution_options=options)
+    finally:
+        unit.asking = NOTHING
     for rank in ranks:
         unit.book.touch(rank)
     return result

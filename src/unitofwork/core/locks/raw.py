@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
 from sqlalchemy.engine import ExecutionContext
 
-from ...errors import UnorderedWriteError
 from ...policies.locks.book import HIGHEST, Strength
 from ...policies.statements import Effect, effect_of
 from ...sql.sqlstates import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE
@@ -16,6 +14,8 @@ from ...sql.symptoms import sqlstate_in
 from ...sql.waits import place_of_wait, telling_of
 from .. import places
 from .acquire import limit_waits
+from .refusal import asked_for, tell_refusal
+from .strict import refused
 
 if TYPE_CHECKING:
     from ..unit import Unit
@@ -38,19 +38,19 @@ def before_sending(unit: Unit, context: ExecutionContext) -> None:
     if effect is Effect.NOTHING:
         return
     if effect is not Effect.UNSURE and not _is_ordered(unit, context):
-        _limit_or_refuse(unit, context.root_connection, statement, effect)
+        _limit_or_refuse(unit, context, effect)
     unit.sent(statement, effect)
 
 
-def _limit_or_refuse(unit: Unit, connection: Connection, statement: str, effect: Effect) -> None:
+def _limit_or_refuse(unit: Unit, context: ExecutionContext, effect: Effect) -> None:
     if not unit.home.rules.locks_rows:
         return
     if unit.is_strict:
-        raise _refused(unit, statement, effect)
+        raise refused(unit, context, effect)
     holds_nothing = unit.book.top is None and not unit.sent_unordered
     if not (effect is Effect.LOCK and holds_nothing):
         # A SELECT ... FOR UPDATE that comes first may wait behind others as long as it likes.
-        limit_waits(unit, connection)
+        limit_waits(unit, context.root_connection)
     holds_unknown(unit)
     unit.sent_unordered = True
 
@@ -76,25 +76,6 @@ def holds_unknown(unit: Unit) -> None:
         unit.book.touch(HIGHEST.rank)
 
 
-def _refused(unit: Unit, statement: str, effect: Effect) -> UnorderedWriteError:
-    place = places.caller()
-    short = " ".join(statement.split())[:500]
-    remedy = (
-        "lock with tx.lock(), tx.lock_many() or tx.lock_where(), which take the rows in order."
-        if effect is Effect.LOCK
-        else "change objects, or give update(), delete() and insert() to tx.execute(), "
-        "so that their rows can be told; with strict_locks=False the statement may be sent, and "
-        "waits for locks for a short time only."
-    )
-    return UnorderedWriteError(
-        f"Unit {unit.name!r} has strict_locks=True, and was asked at {place} for a statement whose "
-        f"row locks can't be put in order:\n  {short}",
-        remedy,
-        statement=short,
-        place=place,
-    )
-
-
 # --- reports
 
 
@@ -104,8 +85,16 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
     if state == DEADLOCK_DETECTED:
         unit.home.lock_trouble["deadlock"] += 1
         unit.deadlock = error
-        error.add_note(_both_sides(unit, error, statement))
-    elif state == LOCK_NOT_AVAILABLE and _was_not_to_wait(unit, statement):
+        told = _both_sides(unit, error, statement)
+        error.add_note(told)
+        # Also where the unit is run again, and nobody sees the error.
+        log.warning("deadlock: %s", told)
+        return
+    if state != LOCK_NOT_AVAILABLE:
+        return
+    if not unit.is_trying:  # or else the error for a late lock tells it
+        tell_refusal(unit, error)
+    if _was_not_to_wait(unit, statement):
         unit.home.lock_trouble["uncovered"] += 1
         log.warning(
             "uncovered wait: unit %r waited at %s for a lock in table %s that it had not taken in "
@@ -130,8 +119,7 @@ def _both_sides(unit: Unit, error: BaseException, statement: str | None) -> str:
         for resource, lock in held[:20]
     )
     more = f"\n    and {len(held) - 20} more" if len(held) > 20 else ""
-    flushing = () if unit.flushing is None else unit.flushing.wants
-    asked = {*unit.wanted, *unit.asking, *flushing} - unit.book.held.keys()
+    asked = {*unit.wanted, *asked_for(unit)} - unit.book.held.keys()
     wanted = "".join(f"\n    {resource}" for resource in sorted(asked)[:20])
     sent = " ".join((statement or "COMMIT").split())[:500]
     said = str(telling_of(error)).replace("\n", "\n    ")

@@ -25,6 +25,7 @@ from ...sql.row_locks import (
     rows_parameters,
 )
 from .. import places
+from ..listing import listed
 from .acquire import (
     Parameters,
     acquire,
@@ -61,7 +62,12 @@ def lock_rows(
     With `skip_locked` the rows that others hold are left out. Raises `RowNotFoundError` for keys
     that have no row.
     """
-    asked = [(entity, mapper_of(entity), list(keys)) for entity, keys in wanted.items()]
+    if not isinstance(wanted, Mapping):
+        raise ConfigurationError(
+            f"lock_across() was given {wanted!r}, which is no mapping.",
+            "pass a dict of keys by class: tx.lock_across({Account: [1, 2], Order: [9]}).",
+        )
+    asked = [(one, mapper_of(one), _keys_given(one, keys)) for one, keys in wanted.items()]
     asked = [
         (entity, mapper, [key_of(mapper, key) for key in keys]) for entity, mapper, keys in asked
     ]
@@ -92,6 +98,16 @@ def lock_rows(
     }
 
 
+def _keys_given(entity: type[Any], keys: Iterable[Any]) -> list[Any]:
+    # Text is iterable, but its letters are not what was meant.
+    if isinstance(keys, (str, bytes, bytearray)) or not isinstance(keys, Iterable):
+        raise ConfigurationError(
+            f"{keys!r} is no list of keys of {getattr(entity, '__name__', entity)}.",
+            "pass a list: tx.lock_many(Account, [1, 2]); one row is tx.lock(Account, 1).",
+        )
+    return list(keys)
+
+
 def _take(tx: CoreTransaction, asked: Asked, how: How) -> dict[type[Any], dict[Key, Any]]:
     """Lock and load what is there; the objects by class and key."""
     wants = {
@@ -117,11 +133,12 @@ def _take(tx: CoreTransaction, asked: Asked, how: How) -> dict[type[Any], dict[K
 
 
 def skipped(entity: type[Any], key: Any) -> RowNotFoundError:
-    """The error for one row that was passed over because another transaction holds it."""
+    """The error for one row that a query with SKIP LOCKED has not found: why, it does not tell."""
     return RowNotFoundError(
-        f"{entity.__name__} {key!r} is locked by another transaction, and skip_locked was asked "
-        f"for at {places.caller()}.",
-        "use lock_many() or lock_where(), whose result may be empty.",
+        f"{entity.__name__} {key!r} is locked by another transaction, or does not exist: it was "
+        f"asked for with skip_locked at {places.caller()}.",
+        "use lock_many() or lock_where(), whose result may be empty; tx.get() tells whether there "
+        "is such a row.",
         missing=((entity.__name__, key),),
     )
 
@@ -332,16 +349,26 @@ def _missing(asked: Asked, found: Mapping[type[Any], Mapping[Key, Any]]) -> Aske
 
 
 def _not_found(tx: CoreTransaction, missing: Asked) -> RowNotFoundError:
-    listed = [
-        (entity.__name__, key if len(key) > 1 else key[0])
-        for entity, _, keys in missing
-        for key in keys
-    ]
-    lines = "".join(f"\n  - {name} {key!r}" for name, key in listed[:20])
+    lines: dict[tuple[str, Any], str] = {}
+    any_is_new = False
+    for entity, mapper, keys in missing:
+        new = {
+            tuple(mapper.primary_key_from_instance(one))
+            for one in tx.new
+            if isinstance(one, entity)
+        }
+        any_is_new |= not new.isdisjoint(keys)
+        for key in keys:
+            row = entity.__name__, key if len(key) > 1 else key[0]
+            lines[row] = f"{row[0]} {row[1]!r}{' (added, but not flushed)' if key in new else ''}"
     return RowNotFoundError(
-        f"Unit {tx.unit.name!r} asked at {places.caller()} to lock rows that do not exist:{lines}",
-        "create them first, or look for them with a select and lock what it finds (tx.lock_where).",
-        missing=tuple(listed),
+        f"Unit {tx.unit.name!r} asked at {places.caller()} to lock rows that do not exist:"
+        f"{listed(list(lines.values()))}",
+        "call tx.flush() first, which sends what was added to the session."
+        if any_is_new
+        else "create them first, or look for them with a select and lock what it finds "
+        "(tx.lock_where).",
+        missing=tuple(lines),
     )
 
 
@@ -351,6 +378,7 @@ def _lock_unordered(
     unit = tx.unit
     locks = can_lock(unit)
     if locks:
+        _refuse_groups(statement)
         if guard(tx, how.wait, (how.strength,)) is not None:
             limit_waits(unit, connection_of(tx))
         statement = statement.with_for_update(
@@ -372,8 +400,21 @@ def _lock_unordered(
     return rows
 
 
+def _refuse_groups(statement: Select[Any]) -> None:
+    """The server locks no rows of a query that makes one of several."""
+    # There is no public way to ask for these.
+    if statement._distinct or statement._group_by_clauses or statement._having_criteria:
+        raise ConfigurationError(
+            "lock_where() with nowait or skip_locked takes no DISTINCT, GROUP BY or HAVING: it is "
+            "one query, and of such a one PostgreSQL locks no rows.",
+            "put that into a subquery: select(Account).where(Account.id.in_(select(...))); or "
+            "leave nowait and skip_locked out.",
+        )
+
+
 def _only_entity(statement: Select[Any]) -> type[Any]:
-    descriptions: list[Any] = getattr(statement, "column_descriptions", [])
+    is_select = isinstance(statement, Select)  # and no union, and no text that loads a class
+    descriptions: list[Any] = statement.column_descriptions if is_select else []
     entity = descriptions[0]["entity"] if len(descriptions) == 1 else None
     if entity is None or descriptions[0]["expr"] is not entity:
         raise ConfigurationError(

@@ -23,7 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm.mapper import _all_registries
-from sqlalchemy.sql.elements import TextClause, UnaryExpression
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, TextClause, UnaryExpression
 
 from .tables import key_columns
 
@@ -45,6 +46,8 @@ class Link:
     on_update: str
     #: Of `columns`, those that ON DELETE SET NULL and SET DEFAULT change.
     given_up: Columns
+    #: It may be checked at COMMIT only: SET CONSTRAINTS defers what is deferrable.
+    deferred: bool
 
     def parent_key(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """The parent's key, of `values` of `columns`. Only where `key_order` is there."""
@@ -134,14 +137,34 @@ _PLAIN = (int, str, Decimal, uuid.UUID)
 
 
 def _plain_columns(index: Index) -> Columns | None:
+    """What PostgreSQL takes for columns; None where it is an expression."""
     columns = []
     for expression in index.expressions:
-        while isinstance(expression, UnaryExpression):  # DESC, NULLS FIRST
-            expression = expression.element
-        if not isinstance(expression, Column):
+        column = _plain_column(index, expression)
+        if column is None:
             return None
-        columns.append(expression)
+        columns.append(column)
     return tuple(columns)
+
+
+def _plain_column(index: Index, expression: Any) -> Column[Any] | None:
+    if isinstance(expression, UnaryExpression):  # DESC, NULLS FIRST
+        return _plain_column(index, expression.element)
+    if isinstance(expression, BinaryExpression) and expression.operator is operators.collate:
+        return _plain_column(index, expression.left)
+    if isinstance(expression, TextClause) and (found := _NAME.match(expression.text)):
+        name = found[1] or found[2].lower()
+        table = index.table
+        columns = () if table is None else table.columns
+        return next((column for column in columns if column.name == name), None)
+    return expression if isinstance(expression, Column) else None
+
+
+#: A column in the text of an index, and how it is sorted.
+_NAME = re.compile(
+    r'\s*(?:"([^"]+)"|(\w+))\s*(?:COLLATE\s+\S+\s*)?(?:ASC|DESC|NULLS|FIRST|LAST|\s)*\Z',
+    re.IGNORECASE,
+)
 
 
 def _link(key: ForeignKeyConstraint) -> Link | None:
@@ -166,6 +189,7 @@ def _link(key: ForeignKeyConstraint) -> Link | None:
         on_delete=on_delete,
         on_update=_action(key.onupdate)[0],
         given_up=tuple(one for one in columns if one.name in listed) or columns,
+        deferred=bool(key.deferrable) or (key.initially or "").upper() == "DEFERRED",
     )
 
 

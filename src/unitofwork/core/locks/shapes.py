@@ -27,8 +27,9 @@ class Part:
     columns: dict[str, Column[Any]]
     #: Those whose change takes the lock that foreign keys wait for.
     locking: frozenset[str]
-    #: One of those changes at every UPDATE, by the column's `onupdate`.
-    locking_always: bool
+    #: Those, and those of foreign keys, that every UPDATE sets by itself: by `onupdate`, or because
+    #: they are generated.
+    following: frozenset[str]
     outgoing: tuple[tuple[Link, Attributes], ...]
     #: Of these, the ones to the object's own row in a base's table.
     to_base: frozenset[Link]
@@ -140,8 +141,11 @@ def _part(mapper: Mapper[Any], table: Table, family: frozenset[Any]) -> Part:
         key=attributes(key_columns(table)),
         columns=columns,
         locking=frozenset(of[column] for column in locking if column in of),
-        locking_always=any(
-            column.onupdate is not None or column.server_onupdate is not None for column in locking
+        following=frozenset(
+            of[column]
+            for column in {*locking, *(column for link in links for column in link.columns)}
+            if column in of
+            if column.onupdate is not None or column.server_onupdate is not None
         ),
         outgoing=tuple((link, attributes(link.columns)) for link in links),
         to_base=frozenset(

@@ -86,8 +86,13 @@ class Survey(Found):
                 is_known = False
             else:
                 resource = self._tables.row(part.table, key)
-                # A new object in the place of a deleted one becomes an UPDATE of its row.
-                (self.writes if resource in self.deleted else self.inserts).append(resource)
+                if resource in self.deleted:
+                    # A new object in the place of a deleted one becomes an UPDATE of its row, which
+                    # keeps what the new one does not set.
+                    self.writes.append(resource)
+                    self.is_unsure |= bool(part.outgoing)
+                else:
+                    self.inserts.append(resource)
             for link, attributes in part.outgoing:
                 if link not in part.to_base:
                     self._check(link, self._values(state, attributes))
@@ -114,19 +119,25 @@ class Survey(Found):
                 self.is_unsure = True
                 continue
             resource = self._tables.row(part.table, key)
-            is_key_change = part.locking_always or not here.isdisjoint(part.locking)
+            later = self._relations.written_later.get(state)
+            # Two objects may stand for one row, by two mappers.
+            is_rewritten = self.wants.get(resource, 0) >= Strength.NO_KEY_UPDATE or (
+                later is not None and not here <= later
+            )
+            here |= part.following
+            is_key_change = not here.isdisjoint(part.locking)
             self.want(resource, Strength.UPDATE if is_key_change else Strength.NO_KEY_UPDATE)
             self.writes.append(resource)
-            later = self._relations.written_later.get(state)
             if later is None:
                 self.updated[resource] = state
-            is_rewritten = later is not None and not here <= later
+            if is_rewritten:
+                self.rewritten.add(resource)
             if is_rewritten or self._book.has_written(resource):
                 self._check_row(state, part, key, here)
             else:
                 for link, attributes in part.outgoing:
                     if not here.isdisjoint(attributes):
-                        self._check(link, self._values(state, attributes))
+                        self._check(link, self._will_be(state, part, attributes))
             if is_key_change:
                 new_key = self._values(state, part.key)
                 if new_key != key and all_known(new_key):
@@ -192,6 +203,7 @@ class Survey(Found):
         elif resource is not None:
             self.want(resource, Strength.UPDATE)
             self.writes.append(resource)
+            self.deleted.add(resource)
             for link in links_to(pair.table):
                 referred = tuple(values.get(column) for column in link.referred)
                 self._children.setdefault((link, Effect.DELETED), []).append(referred)
@@ -213,9 +225,10 @@ class Survey(Found):
     def _check_row(self, state: State, part: Part, key: Values, changed: Collection[str]) -> None:
         """All foreign keys of a row are checked."""
         resource = self._tables.row(part.table, key)
-        may_be_stale = resource in self._book.written and resource not in self._book.inserted
+        is_written = resource in self._book.written or resource in self.rewritten
+        may_be_stale = is_written and resource not in self._book.inserted
         for link, attributes in part.outgoing:
-            values = self._values(state, attributes)
+            values = self._will_be(state, part, attributes)
             is_set = any(one in changed for one in attributes)
             if not is_set and (may_be_stale or Unknown.UNLOADED in values):
                 # It may have been read here, and then changed by another one, before the write.
@@ -256,6 +269,15 @@ class Survey(Found):
     def _give_up(self, table: Table, columns: Columns, values: Values | None) -> None:
         if values is not None:
             self.claims.name(table, columns, values)
+
+    def _will_be(self, state: State, part: Part, attributes: Attributes) -> Values:
+        """What an UPDATE leaves there."""
+        values = self._values(state, attributes)
+        if part.following.isdisjoint(attributes):
+            return values
+        follows = part.following - state.committed_state.keys()
+        computed = (Unknown.COMPUTED if one in follows else None for one in attributes)
+        return tuple(how or value for how, value in zip(computed, values, strict=True))
 
     def _values(self, state: State, attributes: Attributes) -> Values:
         return tuple(

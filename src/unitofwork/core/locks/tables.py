@@ -32,9 +32,12 @@ class Tables:
         if found is None:
             name = table.fullname
             place = self._places.get(name)
-            found = Rank(2, _depth(table), name) if place is None else Rank(1, place, name)
+            same = self._by_name.setdefault(name, table)
+            if same is not table:  # of another MetaData, which may know less of its foreign keys
+                found = self._ranks[same]
+            else:
+                found = Rank(2, _depth(table), name) if place is None else Rank(1, place, name)
             self._ranks[table] = found
-            self._by_name.setdefault(name, table)
             if keys_of_table(table).are_integers:
                 self._numbered[table] = found
         return found

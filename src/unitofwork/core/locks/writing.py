@@ -11,6 +11,7 @@ from sqlalchemy.orm import ORMExecuteState
 from .acquire import connection_of
 from .bulk import execute_change
 from .by_key import execute_by_key
+from .declared import is_declared
 from .dml import target_of
 from .parts import writes_elsewhere
 from .sorting import sort_rows
@@ -39,7 +40,7 @@ def execute_write(state: ORMExecuteState) -> Result[Any] | None:
             ordered = sort_rows(statement, state.parameters, target)
             state.statement, state.parameters = ordered.statement, ordered.parameters
         return None
-    if writes_elsewhere(statement):
+    if writes_elsewhere(statement) or is_declared(tx, target):
         return None
     if state.execution_options.get("autoflush", True):
         # First of all, because what it writes may be among the rows. There is no public name.

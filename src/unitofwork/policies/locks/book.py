@@ -24,6 +24,14 @@ class Strength(enum.IntEnum):
     UPDATE = 4
 
 
+def conflict(one: Strength, other: Strength) -> bool:
+    """Whether two transactions can't have these on one row at once.
+
+    PostgreSQL's table of conflicts, by the numbers above.
+    """
+    return one + other > 4
+
+
 Wants = Mapping[Resource, Strength]
 NOTHING: Wants = MappingProxyType({})
 

@@ -61,11 +61,19 @@ def name(parts: tuple[Any, ...]) -> Resource:
     """A name made of parts; its key on the server is a signed 64-bit hash, its place the same.
 
     Parts that are equal make one name: 1, 1.0 and Decimal("1.00"), or a moment in two time zones.
-    Raises `ConfigurationError` for what is called differently in each process.
+    Raises `ConfigurationError` for what is called differently in each process, or may change.
     """
     if not parts:
         raise ConfigurationError("A name to lock needs a part.", 'lock_name("invoices", 2026).')
     text = repr([_called(part) for part in parts])
+    try:
+        hash(parts)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{parts!r} can't be a name: {error}, so it may change.",
+            'pass its parts one by one, or a tuple: lock_name("invoices", 2026), '
+            'lock_names=[("invoices", 2026)].',
+        ) from error
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return Resource(NAMES, (int.from_bytes(digest, "big", signed=True),), parts)
 
