@@ -135,13 +135,18 @@ class RowsSeen:
 def _compare_one(seen: _Seen, request: LockRequest, value: object) -> Rows:
     """The plain case, which is the most frequent."""
     known = seen.values
-    if known and seen.by == request.by and not (seen.made or seen.makes_any):
-        if value in known:
+    if request.by and not (seen.made or seen.makes_any):
+        is_known = seen.by == request.by
+        if is_known and value in known:
             return _SAME
-        of_a_kind = type(value) is type(next(iter(known)))
-        if of_a_kind and not seen.is_open and len(known) < MANY_ROWS:
-            known[value] = None
-            return _OTHER
+        if not seen.is_open and len(known) < MANY_ROWS:
+            if seen.by is None:
+                seen.by = request.by
+                known[value] = None
+                return _FIRST
+            if is_known and known and type(value) is type(next(iter(known))):
+                known[value] = None
+                return _OTHER
     return _compare(seen, request, (value,), True)
 
 
