@@ -16,7 +16,7 @@ from unitofwork import Transaction, UnitOfWork
 from unitofwork.testing.postgres import EmbeddedPostgres
 
 from .harness import Series
-from .model import Account, sync_engine
+from .model import Account, next_id, sync_engine
 from .report import Section, table
 
 WITHOUT, AGAIN, WITH = "without", "without, again", "with"
@@ -24,7 +24,7 @@ WITHOUT, AGAIN, WITH = "without", "without, again", "with"
 AT_MOST = 5.0
 HEAD = ("statement", "without, µs", "again, µs", "with, µs", "more when quiet, µs", "more, µs")
 #: Of a block, without the start of its unit.
-STATEMENTS = 40
+STATEMENTS = 10
 #: Makes, in a unit, what is done again and again there.
 Work = Callable[[Transaction], Callable[[], object]]
 
@@ -59,7 +59,7 @@ def _core_list(tx: Transaction) -> Callable[[], object]:
 
 def _raw_update(tx: Transaction) -> Callable[[], object]:
     statement = text("UPDATE bench_account SET balance = 0 WHERE id = :id")
-    return lambda: tx.execute(statement, {"id": 1})
+    return lambda: tx.execute(statement, {"id": next_id()})
 
 
 WORKS: dict[str, Work] = {
@@ -67,7 +67,7 @@ WORKS: dict[str, Work] = {
     "ORM update by id, a flush": _flush,
     "Core select for update by id": _core_select,
     "Core select for update of 12 ids": _core_list,
-    "raw update by id": _raw_update,
+    "raw update by id, of another row each time": _raw_update,
 }
 
 
@@ -81,7 +81,7 @@ async def measure(server: EmbeddedPostgres, quick: bool) -> Section:
         "on an engine of its own: how far they are apart is how far the difference can be trusted. "
         '"More" is the median of the differences within a round.'
     )
-    rounds = 60 if quick else 400
+    rounds = 100 if quick else 500
     rows: list[list[str]] = []
     costs: dict[str, float] = {}
     with ExitStack() as stack:
@@ -108,19 +108,21 @@ def _alternate(
         block(uow)  # connects, and fills caches
     gc.collect()
     gc.freeze()
+    gc.disable()  # blocks are short: a collection would be most of one
     order = list(ways)
     for _ in range(rounds):
         random.shuffle(order)
         for way in order:
-            gc.collect()
             series[way].cpu.append(block(ways[way]))
+    gc.enable()
     return series
 
 
 def _in_one_unit(prepare: Work, uow: UnitOfWork) -> float:
     with uow(name="one") as tx:
         work = prepare(tx)
-        work()
+        for _ in range(2):  # what is done once in a unit
+            work()
         begun = time.thread_time()
         for _ in range(STATEMENTS):
             work()

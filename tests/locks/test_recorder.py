@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from tests.support.hygiene import Hygiene
 
 import unitofwork.sql
 from unitofwork import AsyncUnitOfWork, ConfigurationError, UnitOfWork
+from unitofwork.core.recorded_rows import MANY_VALUES
 from unitofwork.core.recorded_statements import Statements
 from unitofwork.core.recorder import Recorder
 from unitofwork.policies.lock_report import Doubt
@@ -639,6 +641,12 @@ def test_an_abandoned_connection_comes_back(tables: None, postgres: EmbeddedPost
     engine.dispose()
 
 
+def test_the_questions_of_a_dialect_are_not_counted(engine: Engine, recorder: Recorder) -> None:
+    """It asks for the server's version, and the like, at its first connection."""
+    run(engine, "SELECT 1")
+    assert recorder.report().statements == 1
+
+
 def test_a_detached_recorder_is_silent(engine: Engine, recorder: Recorder) -> None:
     """What it has found stays."""
     run(engine, UPDATE_A, UPDATE_B)
@@ -668,22 +676,52 @@ def test_what_is_kept_is_bounded(
     assert max(len(each) for each in kept) <= 22
 
 
-def test_a_known_statement_costs_less_than_5_microseconds(
-    engine: Engine, recorder: Recorder
+@pytest.mark.parametrize(
+    ("sql", "limit"),
+    [
+        ("SELECT v FROM recorder_a WHERE id = :id", 5e-6),
+        ("UPDATE recorder_a SET v = v + 1 WHERE id = :id", 10e-6),
+    ],
+    ids=["reads", "locks"],
+)
+def test_a_known_statement_costs_little(
+    engine: Engine, recorder: Recorder, postgres: EmbeddedPostgres, sql: str, limit: float
 ) -> None:
-    """One that only reads, and one that locks a row that the transaction holds.
+    """From call to result, against an engine without; the limits leave room for a busy machine.
 
-    Of a list only some values are looked at.
+    As a listener to the engine's events the recorder took 4 to 8 microseconds more.
     """
+    plain = create_engine(postgres.url("psycopg"))
+    rounds: dict[Engine, list[float]] = {plain: [], engine: []}
+    for _ in range(200):
+        for each, times in rounds.items():
+            times.append(seconds_a_statement(each, sql))
+    plain.dispose()
+    without, with_it = (statistics.quantiles(times, n=10)[0] for times in rounds.values())
+    assert with_it - without < limit
+
+
+def seconds_a_statement(engine: Engine, sql: str) -> float:
+    """CPU time of this thread."""
+    with engine.connect() as connection:
+        statement = text(sql)
+        connection.execute(statement, {"id": 1})
+        begun = time.thread_time()
+        for _ in range(10):
+            connection.execute(statement, {"id": 1})
+        return (time.thread_time() - begun) / 10
+
+
+def test_of_a_list_only_some_values_are_looked_at(engine: Engine, recorder: Recorder) -> None:
+    """A statement with thousands costs the recorder no more than one with a few."""
     sent: list[Any] = []
     Statements(engine, sent.append).attach()
     with engine.begin() as connection:
-        connection.execute(text("SELECT v FROM recorder_a WHERE id = :id"), {"id": 1})
-        connection.execute(text("UPDATE recorder_a SET v = 1 WHERE id = :id"), {"id": 1})
-        many = {"id": list(range(1000))}
-        connection.execute(text("UPDATE recorder_a SET v = 1 WHERE id = ANY(:id)"), many)
-        for context, limit in zip(sent[:3], (5e-6, 5e-6, 10e-6), strict=True):
-            assert fastest(recorder, context) < limit
+        for count in (MANY_VALUES, 10_000):
+            values = {"ids": list(range(count))}
+            connection.execute(text("UPDATE recorder_a SET v = 1 WHERE id = ANY(:ids)"), values)
+        few, many = (fastest(recorder, context) for context in sent[-2:])
+    assert many < 3 * few
 
 
 def fastest(recorder: Recorder, context: Any) -> float:

@@ -58,10 +58,43 @@ def test_a_list_is_looked_at_as_far_as_is_cheap() -> None:
     assert compared((in_text, ()), (BY_ID, {"id": 99})) == [Rows.FIRST, Rows.MAYBE]
 
 
+def test_a_list_of_parameters() -> None:
+    """As IN has one for each value; in whatever order, and several sets of them."""
+    both = request((Parameter(0),), (Parameter(1),))
+    assert compared((both, (1, 2)), (both, (2, 1)), (both, (1, 3)), (both, (3, None))) == [
+        Rows.FIRST,
+        Rows.SAME,
+        Rows.OTHER,
+        Rows.SAME,
+    ]
+    assert compared((both, (1, 2)), (both, [(2, 1), (1, 1)]), (both, [(1, 2), (3, 4)])) == [
+        Rows.FIRST,
+        Rows.SAME,
+        Rows.OTHER,
+    ]
+    assert compared((both, (1, 2)), (both, (1, {})), (both, (1, 2)))[1:] == [Rows.MAYBE, Rows.SAME]
+    assert compared((both, (1, 2)), (both, (1,)), (both, (None, None)))[1:] == [
+        Rows.UNKNOWN,
+        Rows.NONE,
+    ]
+    seen = RowsSeen()
+    seen.insert(Inserted("a", BY_ID), {"id": 7})
+    assert [seen.compare(both, values) for values in ((1, 7), (7, 7), (1, 7))] == [
+        Rows.FIRST,
+        Rows.OWN,
+        Rows.SAME,
+    ]
+
+
 def test_so_many_rows_are_kept() -> None:
     """A transaction that locks row after row stays small."""
     requests = [(BY_ID, {"id": each}) for each in range(2 * MANY_ROWS)]
     assert compared(*requests)[-1] is Rows.MAYBE
+    seen = RowsSeen()
+    for one, parameters in requests:
+        seen.compare(one, parameters)
+    kept, _, _, _ = seen.mark()["a"]
+    assert kept == MANY_ROWS
 
 
 def test_rows_that_nothing_names_may_be_any() -> None:

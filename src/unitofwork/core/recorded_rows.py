@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from ..sql.lock_requests import Literal
 
@@ -17,6 +18,7 @@ MANY_VALUES = 12
 MANY_ROWS = 2_000
 _LISTS = frozenset({list, tuple})
 _SETS = (Mapping, tuple)
+_PLAIN = frozenset({int, str, UUID})
 _NO_VALUES = _LISTS | {type(None)}
 
 
@@ -73,13 +75,22 @@ class RowsSeen:
         """Judge by the values that name the rows, and remember them."""
         if request.exact:
             return _SAME
-        values, are_all = _values_of(request, parameters)
-        if are_all and not values:
-            return _NONE
         resource = request.lock.resource
         seen = self._tables.get(resource)
         if seen is None:
             seen = self._tables[resource] = _Seen()
+        if request.only is not None:
+            try:
+                value = parameters[request.only]
+            except (KeyError, IndexError, TypeError):
+                value = None
+            if type(value) in _PLAIN:
+                return _compare_one(seen, request, value)
+        elif request.values is not None and seen.values and _are_known(seen, request, parameters):
+            return _SAME
+        values, are_all = _values_of(request, parameters)
+        if are_all and not values:
+            return _NONE
         try:
             return _compare(seen, request, values, are_all)
         except TypeError:  # a value that has no hash
@@ -121,6 +132,36 @@ class RowsSeen:
                     kept.popitem()
 
 
+def _compare_one(seen: _Seen, request: LockRequest, value: object) -> Rows:
+    """The plain case, which is the most frequent."""
+    known = seen.values
+    if request.by and not (seen.made or seen.makes_any):
+        is_known = seen.by == request.by
+        if is_known and value in known:
+            return _SAME
+        if not seen.is_open and len(known) < MANY_ROWS:
+            if seen.by is None:
+                seen.by = request.by
+                known[value] = None
+                return _FIRST
+            if is_known and known and type(value) is type(next(iter(known))):
+                known[value] = None
+                return _OTHER
+    return _compare(seen, request, (value,), True)
+
+
+def _are_known(seen: _Seen, request: LockRequest, parameters: Any) -> bool:
+    """Whether a list names nothing but what was locked before."""
+    if seen.by != request.by or request.more or seen.made or seen.makes_any:
+        return False
+    if request.values is None or type(parameters) is list:
+        return False
+    try:
+        return all(map(seen.values.__contains__, request.values(parameters)))
+    except (KeyError, IndexError, TypeError):
+        return False
+
+
 def _compare(seen: _Seen, request: LockRequest, values: Sequence[object], are_all: bool) -> Rows:
     known = seen.values
     is_first = not known and not seen.is_open
@@ -138,20 +179,19 @@ def _compare(seen: _Seen, request: LockRequest, values: Sequence[object], are_al
         return _FIRST if is_first else _MAYBE
     if seen.made and are_all and all(value in seen.made for value in values):
         return _OWN
-    if are_all and len(values) == 1 and values[0] in known:
-        return _SAME
-    missing = [value for value in values if value not in known]
     was_open = seen.is_open
-    if not are_all or len(known) > MANY_ROWS:
-        seen.is_open = True
-    if missing:
-        # One value can be written in several ways: 7 and "7" may be one row.
-        of_a_kind = is_first or type(missing[0]) is type(next(iter(known), missing[0]))
+    is_full = len(known) >= MANY_ROWS
+    seen.is_open = was_open or is_full or not are_all
+    if all(map(known.__contains__, values)):
+        return _SAME if are_all else _MAYBE
+    missing = [value for value in values if value not in known]
+    # One value can be written in several ways: 7 and "7" may be one row.
+    of_a_kind = is_first or type(missing[0]) is type(next(iter(known), missing[0]))
+    if not is_full:
         known.update(dict.fromkeys(missing))
-        if is_first:
-            return _FIRST
-        return _OTHER if of_a_kind and not was_open else _MAYBE
-    return _SAME if are_all else _MAYBE
+    if is_first:
+        return _FIRST
+    return _OTHER if of_a_kind and not was_open else _MAYBE
 
 
 _NOT_NAMED: tuple[Sequence[object], bool] = ((), False)
@@ -162,8 +202,7 @@ def _values_of(request: LockRequest, parameters: Any) -> tuple[Sequence[object],
     only = request.only
     try:
         if only is not None and type(parameters) is not list:
-            value = parameters[only]
-            return ((value,), True) if type(value) is int else _flat(value)
+            return _flat(parameters[only])
         if request.values is not None and type(parameters) is not list:
             several = request.values(parameters)
             if _NO_VALUES.isdisjoint(map(type, several)):

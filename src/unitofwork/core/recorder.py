@@ -19,7 +19,7 @@ from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
 from ..sql.row_locks import LOCKS_TABLES
 from ..types import Place
 from . import places
-from .holders import HOLD
+from .holders import HOLD, Hold
 from .recorded_facts import facts_of, is_late, metadata_of, ranks_of
 from .recorded_rows import Mark, Rows, RowsSeen
 from .recorded_statements import Statements
@@ -92,9 +92,9 @@ class _Way(NamedTuple):
 class _Track:
     """One transaction."""
 
-    #: Weak, for it keeps its connection out.
-    transaction: ReferenceType[RootTransaction]
     state: _State
+    #: Who has the connection, if that is known.
+    hold: Hold | None = None
     #: The unit's name; without a unit the place where the transaction began to lock.
     origin: str | Place | None = None
     rows: RowsSeen = field(default_factory=RowsSeen)
@@ -144,6 +144,8 @@ class Recorder:
         self._start = _State(())
         self._states: dict[tuple[Taken, ...], _State] = {(): self._start}
         self._ways = 0
+        #: Weakly, for a transaction keeps its connection out. The connection has the last one too.
+        self._tracks: dict[ReferenceType[RootTransaction], _Track] = {}
         #: Threads may add to the graph at the same time; what is known needs no lock. Reentrant,
         #: because a garbage collection meanwhile may roll an abandoned unit back right here.
         self._learning = threading.RLock()
@@ -181,20 +183,26 @@ class Recorder:
         known, compiled = self._statements.get(statement) or self._read(statement, context)
         if not known or context.isddl:
             return
-        parameters = context.parameters if context.executemany else context.parameters[0]
         connection = context.root_connection
         transaction = connection.get_transaction()
-        info = connection.info
-        track = info.get(self)
-        if track is None or track.transaction() is not transaction:
-            if transaction is None or _commits_each(connection):
-                return  # it gives back what it locks before the next one
-            track = self._begin(info, transaction)
+        if transaction is None:
+            return
+        track = self._tracks.get(ref(transaction)) or self._begin(connection, transaction)
+        if track is None:
+            return
+        parameters = context.parameters
+        if len(parameters) == 1:
+            parameters = parameters[0]
         for each in known:
-            if each.ends:
-                track = self._begin(info, transaction)
+            if each.plain is not None:
+                compared = (track.rows.compare(each.plain, parameters),)
+                self._follow(track, each, compared, compiled, context)
+            elif each.ends:
+                track = self._begin(connection, transaction) or track
             elif each.locks or each.inserted is not None:
-                self._follow(track, each, compiled, info, parameters, context)
+                told = self._told_apart(each, parameters) if each.by_value else each
+                several = self._compare(track, told, parameters)
+                self._follow(track, told, several, compiled, context)
             else:
                 self._give_back(track, each, parameters)
 
@@ -202,13 +210,12 @@ class Recorder:
         self,
         track: _Track,
         known: Statement,
+        compared: tuple[Rows, ...],
         compiled: bool,
-        info: dict[Any, Any],
-        parameters: Any,
         context: Any,
     ) -> None:
         """Go on to what the transaction holds after a statement."""
-        hold = info.get(HOLD)
+        hold = track.hold
         unit = None if hold is None else hold.unit
         by = _ANYONE
         if unit is None:
@@ -218,32 +225,32 @@ class Recorder:
             track.origin = unit.name
             if compiled or unit.is_locking:
                 by = _LOCK_QUERY if unit.is_locking else _UNIT
-        if known.by_value:
-            known = self._told_apart(known, parameters)
-        rows = track.rows
-        compared: tuple[Rows, ...]
-        if len(known.locks) == 1:  # the plain case
-            compared = (rows.compare(known.locks[0], parameters),)
-        else:
-            compared = tuple([rows.compare(request, parameters) for request in known.locks])
-        if known.inserted is not None:
-            rows.insert(known.inserted, parameters)
-        if known.sessions:
-            track.stays.update(known.sessions)
         # A flush looks up what it sends in a cache of its mapper.
         flushes = compiled and "compiled_cache" in context.execution_options
         way = (known, track.origin, by, flushes, compared)
         track.state = track.state.after.get(way) or self._learn(track, _Way(*way), unit)
 
-    def _begin(self, info: dict[Any, Any], transaction: RootTransaction) -> _Track:
-        """A transaction, with the named locks that the session has kept from the last one."""
+    def _compare(self, track: _Track, known: Statement, parameters: Any) -> tuple[Rows, ...]:
+        rows = track.rows
+        compared = tuple([rows.compare(request, parameters) for request in known.locks])
+        if known.inserted is not None:
+            rows.insert(known.inserted, parameters)
+        track.stays.update(known.sessions)
+        return compared
+
+    def _begin(self, connection: Connection, transaction: RootTransaction) -> _Track | None:
+        """A transaction, with the named locks that the session has kept from the last one.
+
+        None where a statement gives back what it locks before the next one.
+        """
+        if _commits_each(connection):
+            return None
+        info = connection.info
         last: _Track | None = info.get(self)
-        if last is None or not last.stays:
-            track = _Track(ref(transaction), self._start)
-        else:
-            state = self._state(_staying(last))
-            track = _Track(ref(transaction), state, stays=last.stays)
-        info[self] = track
+        track = _Track(self._start, info.get(HOLD))
+        if last is not None and last.stays:
+            track.state, track.stays = self._state(_staying(last)), last.stays
+        info[self] = self._tracks[ref(transaction, self._tracks.pop)] = track
         return track
 
     def _checked_in(self, dbapi_connection: Any, record: Any) -> None:
@@ -273,11 +280,12 @@ class Recorder:
 
     # --- what is new
 
-    def _read(self, statement: str, context: Any) -> tuple[tuple[Statement, ...], bool]:
-        if (
-            context.isddl or statement is None
-        ):  # of fixtures and migrations, which run while nobody else does
-            return (), True  # and not kept: the same may come as text
+    def _read(self, statement: str | None, context: Any) -> tuple[tuple[Statement, ...], bool]:
+        # DDL is of fixtures and migrations, which run while nobody else does. It is not kept, for
+        # the same may come as text. Without a transaction it is a question of the dialect's.
+        in_transaction = context.root_connection.in_transaction()
+        if statement is None or context.isddl or not in_transaction:
+            return (), True
         source = getattr(context.compiled, "statement", None)
         models = metadata_of(source)
         dialect = context.dialect

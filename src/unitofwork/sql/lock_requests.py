@@ -121,11 +121,15 @@ class Statement:
     sessions: frozenset[LockClass] = field(init=False, default=frozenset())
     #: Whether the parameters tell which locks they are.
     by_value: bool = field(init=False, default=False)
+    #: The one lock, where it does nothing else.
+    plain: LockRequest | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         sessions = frozenset(each.lock for each in self.locks if each.session)
         object.__setattr__(self, "sessions", sessions)
         object.__setattr__(self, "by_value", any(each.name is not None for each in self.locks))
+        if len(self.locks) == 1 and not (self.inserted or sessions or self.by_value):
+            object.__setattr__(self, "plain", self.locks[0])
 
     @property
     def is_nothing(self) -> bool:
