@@ -89,6 +89,10 @@ async def test_every_call_finds_the_rows(face: Face, name: str) -> None:
         for key in keys:
             (await result(tx.get(cls, key))).n += 1
         await result(tx.flush())
+        # Where the driver does not count the rows of several UPDATEs, they may not have been there.
+        counts = face.uow.engine.dialect.supports_sane_multi_rowcount
+        assert len(held(tx)) == 2 or not counts
+        await result(tx.lock_many(cls, keys))
         assert len(held(tx)) == 2
 
 
