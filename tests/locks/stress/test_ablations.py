@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from unitofwork.core import transaction
-from unitofwork.core.locks import acquire, again, by_key, ordered, survey, upserts
-from unitofwork.core.locks import bulk as bulk_module
+from unitofwork.core.locks import acquire, again, bulk, lookups, ordered, survey, upserts
 from unitofwork.core.locks.unique import Claims
 from unitofwork.core.unit import Unit
 from unitofwork.policies.locks import book as books
@@ -25,7 +24,7 @@ Patch = pytest.MonkeyPatch
 SECONDS = 25.0
 
 
-def _nothing(*_: Any) -> Any:
+def _nothing(*_: Any, **__: Any) -> Any:
     return None
 
 
@@ -49,7 +48,7 @@ def no_second_check(patch: Patch) -> None:
 
 def no_parents(patch: Patch) -> None:
     """Of R6: foreign keys lock nothing."""
-    for module in (survey, upserts, by_key, bulk_module):
+    for module in (survey, lookups, ordered, upserts, bulk):
         patch.setattr(module, "check_parent", _nothing)
     no_second_check(patch)
 
