@@ -316,8 +316,7 @@ proctype Unit(byte id; short program) {
   byte saved[NR];
 #endif
 #ifdef TABLES
-  byte ttop; bool twant[NTAB]; byte first;
-#define T           ((first + r) % NTAB)
+  byte ttop; bool twant[NTAB];
 #endif
 
   atomic { decode(program) };
@@ -336,22 +335,22 @@ again:
      r = 0;
      do
 #ifdef NAIVE_SERIAL
-     :: atomic { r < NTAB && twant[T] ->
+     :: atomic { r < NTAB && twant[r] ->
 #else
-     :: atomic { r < NTAB && twant[T] && ttop > 0 ->       /* a table is held: give way to who has this one */
+     :: atomic { r < NTAB && twant[r] && ttop > 0 ->       /* a table is held: give way to who has this one */
         if
-        :: TXFREE(T) -> tx[T] = id; if :: T + 1 > ttop -> ttop = T + 1 :: else fi; r++
+        :: TXFREE(r) -> tx[r] = id; if :: r + 1 > ttop -> ttop = r + 1 :: else fi; r++
         :: else -> n = 0;
            do
            :: n < NTAB -> if :: tx[n] == id -> tx[n] = 0 :: else fi; n++
            :: else -> n = 0; break
            od;
-           first = T; ttop = 0; r = 0
+           ttop = 0; TXFREE(r); r = 0                       /* nothing is held meanwhile */
         fi }
-     :: atomic { r < NTAB && twant[T] && ttop == 0 ->      /* nothing is held but the name: wait */
+     :: atomic { r < NTAB && twant[r] && ttop == 0 ->      /* nothing is held but the name: wait */
 #endif
-        tq[T] = tq[T] | BIT; TXFREE(T); tx[T] = id; tq[T] = tq[T] & OTHERS; ttop = T + 1; r++ }
-     :: atomic { r < NTAB && !twant[T] -> r++ }
+        tq[r] = tq[r] | BIT; TXFREE(r); tx[r] = id; tq[r] = tq[r] & OTHERS; ttop = r + 1; r++ }
+     :: atomic { r < NTAB && !twant[r] -> r++ }
      :: r == NTAB -> break
      od;
      r = 0

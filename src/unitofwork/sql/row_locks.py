@@ -276,38 +276,36 @@ class _LockTables(Executable, ClauseElement):
 @compiles(_LockTables)
 def _compile_lock_tables(element: _LockTables, compiler: SQLCompiler, **_: Any) -> str:
     names = (compiler.preparer.format_table(table).replace("'", "''") for table in element.tables)
-    return _LOCK_TABLES.replace(":names", ", ".join(f"'{name}'" for name in names))
+    listed = ", ".join(f"'{name}'" for name in names)
+    return _LOCK_TABLES.replace(":names", listed).replace(":count", str(len(element.tables)))
 
 
 #: What `lock_tables` begins with.
 LOCKS_TABLES = "DO $uow_tables$"
-# In the server, so that nothing but the waits takes time while a table is held: together they are
-# half as long as deadlock_timeout.
+# In the server, so that nothing but the waits takes time. Whoever waits behind this in the line of
+# a table has a timer of its own, which finds a circle deadlock_timeout after it came: so all is let
+# go of after half of that, and begun anew, for as long as lock_timeout allows.
 _LOCK_TABLES = (
     LOCKS_TABLES
     + """
 DECLARE
-    ahead text[] := ARRAY[:names];
-    number int;
-    patience int := extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000 / 2;
+    name text;
+    begun timestamptz := clock_timestamp();
+    allowed interval := nullif(current_setting('lock_timeout'), '0');
+    patience int := extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000 / 4;
 BEGIN
     LOOP
-        number := 1;
         BEGIN
-            EXECUTE 'LOCK TABLE ' || ahead[1] || ' IN EXCLUSIVE MODE';
-            WHILE number < cardinality(ahead) LOOP
-                PERFORM set_config(
-                    'lock_timeout', greatest(1, patience / (cardinality(ahead) - 1))::text, true
-                );
-                number := number + 1;
-                EXECUTE 'LOCK TABLE ' || ahead[number] || ' IN EXCLUSIVE MODE';
+            PERFORM set_config('lock_timeout', greatest(1, patience)::text, true);
+            FOREACH name IN ARRAY ARRAY[:names] LOOP
+                EXECUTE 'LOCK TABLE ' || name || ' IN EXCLUSIVE MODE';
+                PERFORM set_config('lock_timeout', greatest(1, patience / :count)::text, true);
             END LOOP;
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
-            IF number = 1 THEN
+            IF clock_timestamp() - begun > allowed THEN
                 RAISE;
             END IF;
-            ahead := ARRAY[ahead[number]] || ahead[:number - 1] || ahead[number + 1:];
         END;
     END LOOP;
 END $uow_tables$"""
@@ -317,8 +315,8 @@ END $uow_tables$"""
 def lock_tables(tables: Sequence[Table]) -> Executable:
     """Locks them all against every other writer and locker, but no reader.
 
-    Only one of them is waited for with nothing else held. If the others are not to be had before
-    the server would look for a deadlock, all are let go of, and the refused one is the first then.
+    All or none: what is not to be had before the server would look for a deadlock is tried anew,
+    with nothing held in between.
     """
     return _LockTables(tables)
 

@@ -67,8 +67,8 @@ def locks_first(unit: Unit) -> bool:
 def _shut_others_out(unit: Unit, connection: Connection, wanted: Wants) -> None:
     """Keep all others out of the tables of `wanted`, and of those before them.
 
-    An INSERT has the lock of its own table before that of a table that it refers to, and a query on
-    several tables has them in an order of its own: so there is none in which to wait for them.
+    An INSERT has the lock of its own table before that of a table that it refers to, whatever their
+    order: so a wait with a table held must be a short one.
     """
     # Those below, too: a query on several tables holds the last while it waits in the first one.
     tables = unit.home.tables.up_to(max(resource.rank for resource in wanted))
