@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, exc, literal, select
+from sqlalchemy import Connection, event, exc, literal, select
 from sqlalchemy.orm.exc import StaleDataError
 from tests.contract.face import Face, both, result
 
@@ -95,4 +95,36 @@ async def test_a_foreign_key_that_the_database_computes(face: Face, holder: Conn
             tx.add(Entry(id=1, account_id=literal(1) + 1))
             await result(tx.flush())
     assert time.monotonic() - began < 3  # the session's own lock_timeout is 5 s
+    holder.rollback()
+
+
+@pytest.mark.parametrize("is_delete", [False, True])
+async def test_a_row_that_comes_between_its_lock_query_and_the_statement(
+    face: Face, holder: Connection, is_delete: bool
+) -> None:
+    """The query found none, so the book has none; who has the new one is waited for shortly."""
+    await accounts(face)
+
+    def come_back(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(("DELETE FROM lock_account", "UPDATE lock_account")):
+            face.aside("INSERT INTO lock_account VALUES (1, 'new', 0)")
+            hold(holder, 1)
+
+    engine = getattr(face.uow.engine, "sync_engine", face.uow.engine)
+    event.listen(engine, "before_cursor_execute", come_back)
+    try:
+        with pytest.raises(exc.DBAPIError, match="lock timeout"):
+            async with both(face.uow()) as tx:
+                await result(tx.lock(Account, 0))
+                account = await result(tx.get(Account, 1))
+                face.aside("DELETE FROM lock_account WHERE id = 1")
+                if is_delete:
+                    await result(tx.delete(account))
+                else:
+                    account.balance = 5
+                began = time.monotonic()
+                await result(tx.flush())
+    finally:
+        event.remove(engine, "before_cursor_execute", come_back)
+    assert time.monotonic() - began < 3
     holder.rollback()
