@@ -16,7 +16,7 @@ from sqlalchemy.engine import RootTransaction
 from ..errors import ConfigurationError
 from ..policies.lock_graph import LockClass, LockGraph, Taken
 from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
-from ..sql.row_locks import LOCKS_TABLES
+from ..sql.table_locks import LOCKS_TABLES
 from ..types import Place
 from . import places
 from .holders import HOLD, Hold

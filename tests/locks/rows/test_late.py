@@ -20,7 +20,7 @@ from unitofwork import LateLockError, RowNotFoundError, TransactionStateError, U
 from unitofwork.core.attempts import Story
 from unitofwork.core.locks.again import SERIAL_AFTER
 from unitofwork.policies.retrying import RetryPolicy
-from unitofwork.sql.row_locks import LOCKS_TABLES, lock_tables
+from unitofwork.sql.table_locks import LOCKS_TABLES, lock_tables
 
 from .model import Account, Base, ByUuid, Entry
 from .test_rows import accounts, is_locked, wait_for_waiter

@@ -15,9 +15,9 @@ ASKED = int(os.environ.get("UNITOFWORK_STRESS", "0"))
 TRANSACTIONS = ASKED or 3_000
 SECONDS = 7 * 24 * 3600.0 if ASKED else 100.0
 #: An open finding: in 52,000 transactions two waits for a row of stress_owner (a DELETE, and an
-#: UPDATE of a unique column) were ended by the tripwire. Rows that come between their lock query and
-#: the statement do that (test_flushed.py), but that these two were such is not proven. Asked for
-#: more transactions, the test fails by one.
+#: UPDATE of a unique column) were ended by the tripwire. Rows that come between their lock query
+#: and the statement do that (test_flushed.py), but that these two were such is not proven. Asked
+#: for more transactions, the test fails by one.
 UNEXPLAINED_TRIPS = 0 if ASKED else 1
 
 

@@ -82,33 +82,22 @@ async def test_it_waits_for_less_than_the_detector(
     assert "write_room" in record.getMessage()
 
 
+@pytest.mark.parametrize("is_released", [False, True])
 async def test_the_first_select_for_update_waits_as_usual(
-    face: PoolFace, holder: Connection
+    face: PoolFace, holder: Connection, is_released: bool
 ) -> None:
-    """Nothing is held yet, so the patience is the session's, not the detector's."""
+    """Nothing is held yet, so the patience is the session's, not the detector's.
+
+    After a release too: what was sent before has been committed.
+    """
     hold(holder)
 
     async def lock() -> int:
         async with both(face.uow()) as tx:
-            found = await result(tx.scalars(select(Room.id).where(Room.id == 2).with_for_update()))
-            locked: int = found.one()
-        return locked
-
-    child = face.start(lock)
-    await face.pause(DETECTOR * 4)
-    holder.rollback()
-    assert await face.join(child) == 2
-
-
-async def test_after_a_release_it_is_the_first_again(face: PoolFace, holder: Connection) -> None:
-    """What was sent before has been committed, so the patience is the session's once more."""
-    hold(holder)
-
-    async def lock() -> int:
-        async with both(face.uow()) as tx:
-            await result(tx.execute(text("UPDATE write_lamp SET power = 1 WHERE id = 1")))
-            async with both(tx.released(commit=True)):
-                pass
+            if is_released:
+                await result(tx.execute(text("UPDATE write_lamp SET power = 1 WHERE id = 1")))
+                async with both(tx.released(commit=True)):
+                    pass
             found = await result(tx.scalars(select(Room.id).where(Room.id == 2).with_for_update()))
             locked: int = found.one()
         return locked

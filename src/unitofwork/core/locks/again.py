@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from ...policies.locks.book import Strength, Wants
 from ...policies.locks.order import NAMES, name
-from ...sql.row_locks import Wait, lock_tables
+from ...sql.row_locks import Wait
+from ...sql.table_locks import lock_tables
 from .acquire import allow_waits, locking, take, take_planned
 from .names import asked_names
 
