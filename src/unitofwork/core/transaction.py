@@ -19,7 +19,8 @@ from .locks.again import lock_first
 from .locks.flush import lock_before, note_after
 from .locks.fresh import forget_released, note_read
 from .locks.how import How
-from .locks.rows import lock_rows, lock_where, skipped
+from .locks.missing import skipped
+from .locks.rows import lock_rows, lock_where
 from .locks.writing import execute_write
 from .room import is_full, wait_for_room
 from .savepoint import Savepoint

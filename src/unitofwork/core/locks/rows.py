@@ -11,7 +11,7 @@ from sqlalchemy import Select, inspect, select, true, tuple_
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, aliased
 
-from ...errors import ConfigurationError, RowNotFoundError
+from ...errors import ConfigurationError
 from ...policies.locks.book import Strength
 from ...policies.locks.order import Resource
 from ...sql.key_types import has_other_spellings
@@ -24,8 +24,6 @@ from ...sql.row_locks import (
     load_statement,
     rows_parameters,
 )
-from .. import places
-from ..listing import listed
 from .acquire import (
     Parameters,
     acquire,
@@ -41,6 +39,7 @@ from .again import locks_first
 from .fresh import note_read
 from .how import How
 from .keys import Key, keys_of_class
+from .missing import Asked, not_found
 from .overwriting import loaded_along, refuse_to_overwrite
 from .row_keys import RowKey, refuse_unknown_rows, row_keys, rows_in
 from .tables import tables_of
@@ -48,8 +47,6 @@ from .tables import tables_of
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
 
-#: The classes, and the keys of each.
-Asked = Sequence[tuple[type[Any], Mapper[Any], list[Key]]]
 #: Keys in one query where they can't be sent as an array.
 _CHUNK = 500
 
@@ -91,7 +88,7 @@ def lock_rows(
         missing = _missing(missing, found)
     note_read(tx, (instance for objects in found.values() for instance in objects.values()))
     if missing and how.wait is not Wait.SKIP:
-        raise _not_found(tx, missing)
+        raise not_found(tx, missing)
     return {
         entity: [found[entity][key] for key in keys if key in found[entity]]
         for entity, _, keys in asked
@@ -130,17 +127,6 @@ def _take(tx: CoreTransaction, asked: Asked, how: How) -> dict[type[Any], dict[K
         }
         for entity, mapper, keys in asked
     }
-
-
-def skipped(entity: type[Any], key: Any) -> RowNotFoundError:
-    """The error for one row that a query with SKIP LOCKED has not found: why, it does not tell."""
-    return RowNotFoundError(
-        f"{entity.__name__} {key!r} is locked by another transaction, or does not exist: it was "
-        f"asked for with skip_locked at {places.caller()}.",
-        "use lock_many() or lock_where(), whose result may be empty; tx.get() tells whether there "
-        "is such a row.",
-        missing=((entity.__name__, key),),
-    )
 
 
 def lock_where(tx: CoreTransaction, statement: Select[Any], how: How) -> list[Any]:
@@ -346,30 +332,6 @@ def _missing(asked: Asked, found: Mapping[type[Any], Mapping[Key, Any]]) -> Aske
         for entity, mapper, keys in asked
     ]
     return [each for each in gone if each[2]]
-
-
-def _not_found(tx: CoreTransaction, missing: Asked) -> RowNotFoundError:
-    lines: dict[tuple[str, Any], str] = {}
-    any_is_new = False
-    for entity, mapper, keys in missing:
-        new = {
-            tuple(mapper.primary_key_from_instance(one))
-            for one in tx.new
-            if isinstance(one, entity)
-        }
-        any_is_new |= not new.isdisjoint(keys)
-        for key in keys:
-            row = entity.__name__, key if len(key) > 1 else key[0]
-            lines[row] = f"{row[0]} {row[1]!r}{' (added, but not flushed)' if key in new else ''}"
-    return RowNotFoundError(
-        f"Unit {tx.unit.name!r} asked at {places.caller()} to lock rows that do not exist:"
-        f"{listed(list(lines.values()))}",
-        "call tx.flush() first, which sends what was added to the session."
-        if any_is_new
-        else "create them first, or look for them with a select and lock what it finds "
-        "(tx.lock_where).",
-        missing=tuple(lines),
-    )
 
 
 def _lock_unordered(
