@@ -9,6 +9,7 @@ from tests.locks.audit.fixture import lock_audit
 from tests.support.fixtures import hygiene, postgres, postgres16, probe, proxy
 from tests.support.hygiene import Hygiene
 
+_FAILED = pytest.StashKey[int]()
 __all__ = ["hygiene", "lock_audit", "postgres", "postgres16", "probe", "proxy"]
 
 
@@ -25,9 +26,12 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Also what earlier tests left in caches and reports, which made half of the suite's time."""
-    # After a failure the frames of its traceback must stay collectable: they hold connections.
-    if not item.session.testsfailed:
+    # The frames of a failure's traceback, which hold connections, must stay collectable until
+    # the next test has dropped it.
+    failed = item.session.testsfailed
+    if failed == item.session.stash.get(_FAILED, 0):
         gc.freeze()
+    item.session.stash[_FAILED] = failed
 
 
 def pytest_sessionfinish() -> None:

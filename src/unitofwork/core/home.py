@@ -259,16 +259,18 @@ class Home:
                 log.warning("a connection could not be put back in order, closing it: %r", error)
                 record.invalidate(error)
 
-    def _on_error(self, context: ExceptionContext) -> None:
+    def _on_error(self, context: ExceptionContext) -> BaseException | None:
         connection = context.connection
+        instead = None
         if connection is None:
-            return
+            return None
         error = context.original_exception
         unit = self._by_connection.get(connection)
         if unit is not None:
             unit.statement_failed(context.sqlalchemy_exception or error, context.statement)
             if context.sqlalchemy_exception is not None:
-                report(unit, context.sqlalchemy_exception, context.statement)
+                instead = report(unit, context.sqlalchemy_exception, context.statement)
         if context.is_disconnect and not isinstance(error, Exception):
             # Cancelled or interrupted in the middle: SQLAlchemy drops the connection next.
             stop_query(connection, getattr(context.execution_context, "cursor", None), error)
+        return instead

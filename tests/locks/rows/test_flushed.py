@@ -6,14 +6,14 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, exc, literal, select
+from sqlalchemy import Connection, event, exc, literal, select, update
 from sqlalchemy.orm.exc import StaleDataError
 from tests.contract.face import Face, both, result
 
-from unitofwork import UnorderedWriteError
+from unitofwork import LateLockError, UnorderedWriteError
 
 from .model import Account, Entry, Pledge
-from .test_late import hold
+from .test_late import as_function, hold
 from .test_rows import accounts, is_locked
 
 
@@ -98,33 +98,55 @@ async def test_a_foreign_key_that_the_database_computes(face: Face, holder: Conn
     holder.rollback()
 
 
-@pytest.mark.parametrize("is_delete", [False, True])
+@pytest.mark.parametrize("is_run_again", [False, True])
+@pytest.mark.parametrize("how", ["flush", "flush of a delete", "list of parameters"])
 async def test_a_row_that_comes_between_its_lock_query_and_the_statement(
-    face: Face, holder: Connection, is_delete: bool
+    face: Face, holder: Connection, how: str, is_run_again: bool
 ) -> None:
-    """The query found none, so the book has none; who has the new one is waited for shortly."""
+    """Its query found none, so it was not locked in order: writing it is a late request."""
     await accounts(face)
+    attempts = 0
 
     def come_back(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith(("DELETE FROM lock_account", "UPDATE lock_account")):
+        if attempts == 1 and statement.startswith(("DELETE FROM lock_acc", "UPDATE lock_acc")):
             face.aside("INSERT INTO lock_account VALUES (1, 'new', 0)")
             hold(holder, 1)
 
+    async def write(tx: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts > 1:
+            holder.rollback()
+        await result(tx.lock(Account, 0))
+        account = await result(tx.get(Account, 1))
+        if attempts == 1:
+            face.aside("DELETE FROM lock_account WHERE id = 1")
+        if how == "list of parameters":
+            sets = [{"id": 1, "balance": 5}, {"id": 2, "balance": 5}]
+            await result(tx.execute(update(Account), sets))
+        elif how == "flush":
+            account.balance = 5
+        else:
+            await result(tx.delete(account))
+        await result(tx.flush())
+
     engine = getattr(face.uow.engine, "sync_engine", face.uow.engine)
     event.listen(engine, "before_cursor_execute", come_back)
+    began = time.monotonic()
     try:
-        with pytest.raises(exc.DBAPIError, match="lock timeout"):
-            async with both(face.uow()) as tx:
-                await result(tx.lock(Account, 0))
-                account = await result(tx.get(Account, 1))
-                face.aside("DELETE FROM lock_account WHERE id = 1")
-                if is_delete:
-                    await result(tx.delete(account))
-                else:
-                    account.balance = 5
-                began = time.monotonic()
-                await result(tx.flush())
+        if is_run_again:
+            await result(face.uow.run(as_function(face, write)))
+        else:
+            with pytest.raises(LateLockError, match="were not there") as caught:
+                async with both(face.uow()) as tx:
+                    await write(tx)
+            assert caught.value.wanted == ("lock_account 1",)
+            assert "test_flushed.py" in str(caught.value)
     finally:
         event.remove(engine, "before_cursor_execute", come_back)
     assert time.monotonic() - began < 3
+    assert (face.uow.stats().late_locks, face.uow.stats().uncovered_waits) == (1, 0)
+    if is_run_again:
+        left = face.aside("SELECT balance FROM lock_account WHERE id = 1")
+        assert left == ([] if how == "flush of a delete" else [(5,)])
     holder.rollback()

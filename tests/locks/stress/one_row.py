@@ -1,4 +1,4 @@
-"""Deadlocks of PostgreSQL's own: two that ask for one and the same row, and hold nothing of it.
+"""Deadlocks of PostgreSQL's own: those that ask for one and the same row, and hold nothing of it.
 
 docs/locks.md, "What remains", says how they come about. No order of locks has a part in them, so
 they are told apart from the deadlocks that there must not be.
@@ -6,62 +6,63 @@ they are told apart from the deadlocks that there must not be.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+import itertools
+from collections import defaultdict, deque
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
-from tests.support.probe import ServerProbe
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import ExceptionContext
 
 from unitofwork import AsyncUnitOfWork
-from unitofwork.core.unit import Unit
-from unitofwork.policies.locks.book import Strength
+from unitofwork.core.locks.refusal import asked_for
+from unitofwork.policies.locks.book import Strength, Wants
+from unitofwork.policies.locks.order import Resource
+from unitofwork.sql.sqlstates import DEADLOCK_DETECTED
+from unitofwork.sql.symptoms import sqlstate_in
+from unitofwork.sql.waits import processes_in
 
-#: Seconds between two looks: a circle lasts for the server's deadlock_timeout.
-PAUSE = 0.2
 ENDS = {Strength.KEY_SHARE, Strength.UPDATE}
-WAITS = (
-    "SELECT pid, unnest(pg_blocking_pids(pid)) FROM pg_stat_activity "
-    "WHERE wait_event = 'transactionid'"
-)
+
+
+class Asked(NamedTuple):
+    """What a unit asks for by a statement, and holds when it sends it."""
+
+    wants: Wants
+    held: frozenset[Resource]
 
 
 class OneRow:
-    """Looks for such circles among the units of an asyncpg engine while they are there."""
+    """Counts such deadlocks among the units of an asyncpg engine."""
 
-    def __init__(self, uow: AsyncUnitOfWork, probe: ServerProbe) -> None:
-        self._uow = uow
-        self._probe = probe
-        #: The pairs of units that were in one.
-        self.seen: set[frozenset[Unit]] = set()
+    def __init__(self, uow: AsyncUnitOfWork) -> None:
+        self._home = uow._home
+        # The last two of each process: one that was let go of by the victim's end may have sent
+        # its next statement before the victim learns of it.
+        self._sent: dict[int, deque[Asked]] = defaultdict(lambda: deque(maxlen=2))
+        self.count = 0
+        event.listen(uow.engine.sync_engine, "before_cursor_execute", self._sends)
+        event.listen(uow.engine.sync_engine, "handle_error", self._failed)
 
-    async def watch(self) -> None:
-        """Until it is cancelled."""
-        while True:
-            await asyncio.sleep(PAUSE)
-            self._look()
+    def _sends(self, connection: Connection, *_: Any) -> None:
+        unit = self._home._by_connection.get(connection)
+        if unit is not None:
+            driver: Any = connection.connection.driver_connection
+            asked = Asked(dict(asked_for(unit)), frozenset(unit.book.held))
+            self._sent[driver.get_server_pid()].append(asked)
 
-    def _look(self) -> None:
-        waits = set(self._probe.execute(WAITS))
-        circles = [(one, two) for one, two in waits if one < two and (two, one) in waits]
-        units = {_process(unit): unit for unit in list(self._uow._home.running)} if circles else {}
-        for one, two in circles:
-            if one in units and two in units and ask_for_one_row(units[one], units[two]):
-                self.seen.add(frozenset((units[one], units[two])))
+    def _failed(self, context: ExceptionContext) -> None:
+        if sqlstate_in(context.original_exception) == DEADLOCK_DETECTED:
+            victim, *others = processes_in(context.original_exception)
+            told = [list(self._sent[victim])[-1:], *(self._sent[each] for each in others)]
+            self.count += any(map(ask_for_one_row, itertools.product(*told)))
 
 
-def ask_for_one_row(one: Unit, two: Unit) -> bool:
-    """Whether one asks for KEY SHARE and the other for UPDATE of a row that neither holds."""
-    first, second = one.asking, two.asking
+def ask_for_one_row(asked: Collection[Asked]) -> bool:
+    """Whether all ask for a row that none holds, one for KEY SHARE and one for UPDATE of it."""
+    common = set.intersection(*(set(each.wants) for each in asked))
     return any(
-        {first[row], second[row]} == ENDS
-        for row in first.keys() & second.keys()
-        if row not in one.book.held and row not in two.book.held
+        {each.wants[row] for each in asked} >= ENDS
+        for row in common
+        if not any(row in each.held for each in asked)
     )
-
-
-def _process(unit: Unit) -> int | None:
-    connection = unit.connection
-    if connection is None or connection.closed or connection.invalidated:
-        return None
-    driver: Any = connection.connection.driver_connection
-    process: int = driver.get_server_pid()
-    return process

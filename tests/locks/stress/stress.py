@@ -35,6 +35,8 @@ class Report:
     most_attempts: int = 0
     #: Refused locks of one unit.
     most_refusals: int = 0
+    #: Refused because of a row that came after its lock query.
+    came_late: int = 0
     deadlocks: int = 0
     #: Of those the ones of PostgreSQL's own, about one row: see one_row.py.
     about_one_row: int = 0
@@ -58,7 +60,7 @@ class Report:
             f"{self.committed} commits, {self.rejected} rejected, in {self.seconds:.1f} s; "
             f"deadlocks {self.deadlocks} ({self.about_one_row} about one row), "
             f"trips {self.trips} (and {self.table_trips} of tables), "
-            f"run again {dict(self.again)}, "
+            f"run again {dict(self.again)} ({self.came_late} for rows that came late), "
             f"at most {self.most_attempts} attempts and {self.most_refusals} refused locks in one "
             f"unit{errors}"
         )
@@ -121,8 +123,7 @@ class Stress:
             uow = AsyncUnitOfWork.from_url(
                 self.server.url("asyncpg"), pool_size=tasks, **self.options
             )
-            one_row = OneRow(uow, probe)
-            looking = asyncio.create_task(one_row.watch())
+            one_row = OneRow(uow)
             began = time.monotonic()
             numbers = iter(range(transactions))
 
@@ -134,7 +135,7 @@ class Stress:
 
             async def watcher() -> None:
                 while time.monotonic() - began < seconds:
-                    report.about_one_row = len(one_row.seen)
+                    report.about_one_row = one_row.count
                     report.deadlocks = uow.stats().deadlocks
                     if not report.is_clean:
                         raise _Over  # what still runs waits in a circle, mostly
@@ -150,8 +151,7 @@ class Stress:
                 pass
             finally:
                 report.seconds = time.monotonic() - began
-                looking.cancel()
-                report.about_one_row = len(one_row.seen)
+                report.about_one_row = one_row.count
                 logger.removeHandler(trips)
                 await uow.engine.dispose()
             report.deadlocks = await _deadlocks(probe) - before
@@ -170,6 +170,7 @@ class Stress:
                 return await tx.run_sync(lambda session: Program(session, seed, steps).run())
             except Exception as error:
                 refusals += isinstance(error, LateLockError)
+                report.came_late += "were not there" in str(error)
                 report.again[_kind(error)] += 1
                 raise
 

@@ -105,7 +105,8 @@ class _Change:
                 acquire(self._tx, found.wants)
         else:
             self._tables_met |= lock_found(self._tx, found)
-            result = self._run_restricted(rows, whole)
+            others = {one: how for one, how in found.absent.items() if one not in set(rows)}
+            result = self._run_restricted(rows, whole, others)
         for resource in (*rows, *found.writes):
             self._tx.unit.book.record_written(resource)
         return result
@@ -252,14 +253,14 @@ class _Change:
 
     # --- running it
 
-    def _run_restricted(self, rows: Sequence[Resource], whole: bool) -> Result[Any]:
+    def _run_restricted(self, rows: Sequence[Resource], whole: bool, absent: Wants) -> Result[Any]:
         """Have it change the rows that are locked, and no others that match by now."""
         held = self._held(rows)
         if whole and len(held) == len(rows):
-            return self._run(self._statement)
+            return self._run(self._statement, asking=absent)
         condition, arrays = self._restriction(held)
         self._state.parameters = {**self._parameters, **arrays}
-        return self._run(self._statement.where(condition), restricted=True)
+        return self._run(self._statement.where(condition), restricted=True, asking=absent)
 
     def _restriction(self, rows: Iterable[Resource]) -> tuple[ColumnElement[bool], Parameters]:
         """The condition that a row is one of these, and its parameters."""

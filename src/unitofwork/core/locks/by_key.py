@@ -89,7 +89,10 @@ def execute_by_key(
             for resource, strength in found.wants.items():
                 tx.unit.book.pass_by(resource, strength)
     else:
-        result = run(tx, state, statement, met | lock_found(tx, found))
+        met |= lock_found(tx, found)
+        result = run(tx, state, statement, met, asking=found.absent)
+        for resource, strength in found.absent.items():
+            tx.unit.book.pass_by(resource, strength)
     for resource in (*(row for one in written for row in one.rows), *found.writes):
         tx.unit.book.record_written(resource)
     return result

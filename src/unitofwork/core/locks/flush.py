@@ -68,7 +68,7 @@ def _lock(
     alone = found.in_own_order and not unit.waits_are_limited and not suspects.rows
     if not found.is_covered and not alone:
         lock_found(tx, found, found.names)
-        # The book has those that the database returned; the others are not held.
+        # The book has those that the database returned; the others are in `absent`.
         found.wants = {}
     if found.is_unsure or (found.is_covered and not found.in_own_order):
         limit_waits(unit, connection_of(tx))
@@ -92,6 +92,8 @@ def note_after(tx: CoreTransaction) -> None:
             book.pass_by(resource, strength)
         else:
             book.record(resource, strength, place, is_sure=False)
+    for resource, strength in found.absent.items():
+        book.pass_by(resource, strength)
     for resource in found.writes:
         book.record_written(resource)
     for resource in (*found.inserts, *rows_of(tx, flushed)):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ...errors import LateLockError
-from ...policies.locks.book import HIGHEST, Held, Strength, stronger
+from ...policies.locks.book import HIGHEST, Held, Strength, Wants, stronger
 from ...policies.locks.order import NAMES, Resource
 from .. import places
 from ..listing import listed
@@ -16,12 +15,9 @@ if TYPE_CHECKING:
     from ..unit import Unit
 
 
-def late_lock(unit: Unit, wants: Mapping[Resource, Strength]) -> LateLockError:
+def late_lock(unit: Unit, wants: Wants) -> LateLockError:
     """The error for a lock that was asked for out of order and is not free."""
-    unit.home.lock_trouble["late"] += 1
-    # Kept with the unit: a savepoint on the way out of it makes the book forget.
-    stronger(unit.wanted, unit.book.strengths())
-    stronger(unit.wanted, wants)
+    _refused(unit, wants)
     wanted = sorted(wants)
     first = wanted[0]
     held = sorted(unit.book.in_the_way(first))
@@ -39,6 +35,28 @@ def late_lock(unit: Unit, wants: Mapping[Resource, Strength]) -> LateLockError:
         wanted=tuple(str(resource) for resource in wanted),
         held=tuple(str(resource) for resource, _ in held),
     )
+
+
+def late_row(unit: Unit, wants: Wants) -> LateLockError:
+    """The error for rows that came after their lock query, and that others have locked by now."""
+    _refused(unit, wants)
+    wanted = sorted(wants)
+    return LateLockError(
+        f"Unit {unit.name!r} wrote at {places.caller()} rows that were not there when it asked for "
+        "their locks. Others have inserted and locked one of them since, so it was not locked in "
+        "the global order, and waiting for it could have ended in a circle:"
+        f"{listed([told(one, wants[one]) for one in wanted])}",
+        "what was read of these rows is out of date; read them in a new unit"
+        f"{_RUN_AGAIN if unit.story is None else '.'}",
+        wanted=tuple(str(resource) for resource in wanted),
+    )
+
+
+def _refused(unit: Unit, wants: Wants) -> None:
+    unit.home.lock_trouble["late"] += 1
+    # Kept with the unit: a savepoint on the way out of it makes the book forget.
+    stronger(unit.wanted, unit.book.strengths())
+    stronger(unit.wanted, wants)
 
 
 def told(resource: Resource, strength: Strength) -> str:
@@ -59,7 +77,7 @@ def _unknown_in_the_way(unit: Unit, resource: Resource) -> str:
     return f"rows of {passed.rank.name} that it has inserted, deleted or looked for"
 
 
-def _remedy(unit: Unit, wants: Mapping[Resource, Strength]) -> str:
+def _remedy(unit: Unit, wants: Wants) -> str:
     weaker = sorted(unit.book.held.keys() & wants.keys())
     if weaker:
         row = weaker[0]

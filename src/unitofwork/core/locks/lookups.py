@@ -59,6 +59,8 @@ class Found:
     rewritten: set[Resource] = field(default_factory=set)
     #: Parents that nothing may lock before COMMIT, unless a lock query does.
     deferred: set[Resource] = field(default_factory=set)
+    #: What was asked for and not there. It may have come when the statement does.
+    absent: dict[Resource, Strength] = field(default_factory=dict)
 
     def want(self, resource: Resource, strength: Strength) -> None:
         """Add a lock."""

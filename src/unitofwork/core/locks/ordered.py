@@ -82,9 +82,10 @@ def waits_alone(unit: Unit, found: Found) -> bool:
 def lock_found(tx: CoreTransaction, found: Found, names: Wants = NOTHING) -> set[Table]:
     """Take the locks in order, then those of the rows that follow from them. Returns their tables.
 
-    Those of which no row was found too: the server locks them as such.
+    Those of which no row was found too: the server locks them as such. `found.absent` is set.
     """
     acquire_known(tx, {**names, **found.wants})
+    found.absent = tx.unit.book.missing(found.wants)
     tables = {lookup.table for lookup in found.lookups}
 
     def ask(statement: Select[Any]) -> list[Answer[Any]]:
@@ -93,6 +94,7 @@ def lock_found(tx: CoreTransaction, found: Found, names: Wants = NOTHING) -> set
 
     for level in closure(tx, found, ask):
         acquire_known(tx, level.wants)
+        found.absent |= tx.unit.book.missing(level.wants)
         found.writes += level.writes
         tables.update(lookup.table for lookup in level.lookups)
     return tables
@@ -116,7 +118,7 @@ def run(
 ) -> Result[Any]:
     """Send a statement whose rows are locked. `tables`: where it writes, or looks for rows.
 
-    `asking`: the locks that it takes by itself, for the note of an error.
+    `asking`: the locks that it takes by itself, if the rows are there.
     """
     unit = tx.unit
     top = unit.book.top

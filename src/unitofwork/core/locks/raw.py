@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import ExecutionContext
 
-from ...policies.locks.book import HIGHEST, Strength
+from ...errors import LateLockError
+from ...policies.locks.book import HIGHEST, Strength, Wants
 from ...policies.statements import Effect, effect_of
 from ...sql.sqlstates import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE
 from ...sql.symptoms import sqlstate_in
 from ...sql.waits import place_of_wait, telling_of
 from .. import places
 from .acquire import limit_waits
+from .late import late_row
 from .refusal import asked_for, tell_refusal
 from .strict import refused
 
@@ -79,8 +81,11 @@ def holds_unknown(unit: Unit) -> None:
 # --- reports
 
 
-def report(unit: Unit, error: BaseException, statement: str | None) -> None:
-    """Say what the server told of a lock that was not granted, where nobody was to wait for it."""
+def report(unit: Unit, error: BaseException, statement: str | None) -> LateLockError | None:
+    """Say what the server told of a lock that was not granted, where nobody was to wait for it.
+
+    Returns the error to raise in the place of the server's, if any.
+    """
     state = sqlstate_in(error)
     if state == DEADLOCK_DETECTED:
         unit.home.lock_trouble["deadlock"] += 1
@@ -89,12 +94,15 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
         error.add_note(told)
         # Also where the unit is run again, and nobody sees the error.
         log.warning("deadlock: %s", told)
-        return
+        return None
     if state != LOCK_NOT_AVAILABLE:
-        return
+        return None
     if not unit.is_trying:  # or else the error for a late lock tells it
         tell_refusal(unit, error)
     if _was_not_to_wait(unit, statement):
+        come = _come_since(unit, place_of_wait(error))
+        if come:
+            return late_row(unit, come)
         unit.home.lock_trouble["uncovered"] += 1
         log.warning(
             "uncovered wait: unit %r waited at %s for a lock in table %s that it had not taken in "
@@ -104,6 +112,13 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> None:
             place_of_wait(error) or "(which, the server does not tell)",
             " ".join((statement or "COMMIT").split())[:500],
         )
+    return None
+
+
+def _come_since(unit: Unit, table: str | None) -> Wants:
+    """What the statement locks in the table, and was not there when it was asked for."""
+    missing = unit.book.missing(asked_for(unit))
+    return {one: how for one, how in missing.items() if one.rank.name.split(".")[-1] == table}
 
 
 def _was_not_to_wait(unit: Unit, statement: str | None) -> bool:

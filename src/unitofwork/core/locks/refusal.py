@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def asked_for(unit: Unit) -> Wants:
     """What the unit has asked for just now: by a lock query, or by a flush that needed none."""
-    flushing = NOTHING if unit.flushing is None else unit.flushing.wants
-    return {**flushing, **unit.asking}
+    flushing = unit.flushing
+    of_flush = NOTHING if flushing is None else {**flushing.wants, **flushing.absent}
+    return {**of_flush, **unit.asking}
 
 
 def tell_refusal(unit: Unit, error: BaseException) -> None:
