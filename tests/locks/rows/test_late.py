@@ -16,7 +16,13 @@ from sqlalchemy.orm import make_transient_to_detached
 from tests.contract.face import Face, both, result
 from tests.pool.pool_face import line
 
-from unitofwork import LateLockError, RowNotFoundError, TransactionStateError, UnsavedWorkError
+from unitofwork import (
+    LateLockError,
+    RetriesExceededError,
+    RowNotFoundError,
+    TransactionStateError,
+    UnsavedWorkError,
+)
 from unitofwork.core.attempts import Story
 from unitofwork.core.locks.again import SERIAL_AFTER
 from unitofwork.policies.retrying import RetryPolicy
@@ -284,6 +290,27 @@ async def test_the_serial_mode_gives_way_to_an_insert(
     assert any("ARRAY['lock_account', 'lock_entry']" in one for one in statements)
     await inserting  # a deadlock would be its error
     assert face.aside("SELECT id FROM lock_entry ORDER BY id") == [(1,), (2,)]
+
+
+async def test_the_serial_mode_does_not_get_its_tables_in_time(
+    face: Face, holder: Connection
+) -> None:
+    """The error after `lock_timeout` tells the rows for which it wanted them."""
+    await accounts(face)
+
+    async def work(tx: Any) -> None:
+        await result(tx.lock(Account, 1))
+        if tx.attempt == SERIAL_AFTER:
+            tx.on_rollback(lambda: holder.execute(lock_tables([Account.__table__])))
+        raise LateLockError("as if refused", "")
+
+    policy = RetryPolicy(attempts=SERIAL_AFTER + 1, wait_initial=0.001)
+    with pytest.raises(RetriesExceededError) as caught:
+        await result(face.uow.run(as_function(face, work), retry=policy, lock_timeout=0.3))
+    error = caught.value.__cause__
+    assert isinstance(error, DBAPIError), error
+    assert "lock_account 1" in "".join(error.__notes__)
+    holder.rollback()
 
 
 async def test_an_insert_into_a_table_before_what_is_held(face: Face, holder: Connection) -> None:

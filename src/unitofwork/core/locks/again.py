@@ -74,5 +74,5 @@ def _shut_others_out(unit: Unit, connection: Connection, wanted: Wants) -> None:
     # Those below, too: a query on several tables holds the last while it waits in the first one.
     tables = unit.home.tables.up_to(max(resource.rank for resource in wanted))
     allow_waits(unit, connection)  # the names' query has limited them
-    with locking(unit):
+    with locking(unit, wanted):
         connection.execute(lock_tables(tables))
