@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from sqlalchemy import Connection, Engine, MetaData, TextClause, event
 from sqlalchemy.engine import RootTransaction
 
 from ..errors import ConfigurationError
-from ..policies.lock_graph import LockClass, LockGraph, Taken
+from ..policies.lock_graph import LockGraph, Taken
 from ..policies.lock_report import Doubt, LockOrderReport, Remark, told
 from ..sql.table_locks import LOCKS_TABLES
-from ..types import Place
 from . import places
-from .holders import HOLD, Hold
+from .holders import HOLD
 from .recorded_facts import facts_of, is_late, metadata_of, ranks_of
-from .recorded_rows import Mark, Rows, RowsSeen
+from .recorded_rows import Rows
 from .recorded_statements import Statements
+from .recorded_track import ANYONE, LOCK_QUERY, UNIT, By, Savepoint, State, Track, Way
 
 if TYPE_CHECKING:
     from ..sql.lock_requests import LockRequest, Statement, TableFacts
@@ -39,74 +37,6 @@ MOST_NAMES = 1_000
 def recording_wanted() -> bool:
     """Whether the environment asks for it."""
     return os.environ.get("UNITOFWORK_RECORD_LOCKS", "") not in ("", "0")
-
-
-class _State:
-    """What a transaction holds, the same object for all that hold the same.
-
-    A statement that was sent before in this state leads to the state that is remembered for it.
-    """
-
-    __slots__ = ("after", "held")
-
-    def __init__(self, held: tuple[Taken, ...]) -> None:
-        self.held = held
-        self.after: dict[Any, _State] = {}
-
-
-class By(enum.IntEnum):
-    """Who has written a statement."""
-
-    ANYONE = 0
-    #: SQLAlchemy, in a unit: its locks were taken before, or are in order, or their wait is short.
-    UNIT = 1
-    #: The unit itself, to take locks: the text tells which of them are waited for.
-    LOCK_QUERY = 2
-
-
-#: To look up a member of an enumeration takes as long as all else on the way to it (Python 3.11).
-_ANYONE, _UNIT, _LOCK_QUERY = By
-
-
-class _Savepoint(NamedTuple):
-    """What was held, and seen, when it was set."""
-
-    name: str
-    state: _State
-    rows: Mark
-
-
-class _Way(NamedTuple):
-    """A statement, and all that it depends on what it adds to a state."""
-
-    statement: Statement
-    #: The unit's name, or where the transaction began.
-    origin: str | Place | None
-    by: By
-    #: Whether it is part of a flush of SQLAlchemy's.
-    flushes: bool
-    rows: tuple[Rows, ...]
-
-
-@dataclass(slots=True)
-class _Track:
-    """One transaction."""
-
-    state: _State
-    #: Who has the connection, if that is known.
-    hold: Hold | None = None
-    #: The unit's name; without a unit the place where the transaction began to lock.
-    origin: str | Place | None = None
-    rows: RowsSeen = field(default_factory=RowsSeen)
-    #: The last is the innermost.
-    savepoints: list[_Savepoint] = field(default_factory=list)
-    #: Named locks of the session, which stay when the transaction ends.
-    stays: set[LockClass] = field(default_factory=set)
-
-    def savepoint(self, name: str) -> int | None:
-        """Where the innermost savepoint of that name is, if it is known."""
-        places = range(len(self.savepoints) - 1, -1, -1)
-        return next((at for at in places if self.savepoints[at].name == name), None)
 
 
 class Recorder:
@@ -141,11 +71,11 @@ class Recorder:
         self._statements: dict[str, tuple[tuple[Statement, ...], bool]] = {}
         #: Those whose parameters say which named locks they take, by statement and names.
         self._named: dict[tuple[Any, ...], Statement] = {}
-        self._start = _State(())
-        self._states: dict[tuple[Taken, ...], _State] = {(): self._start}
+        self._start = State(())
+        self._states: dict[tuple[Taken, ...], State] = {(): self._start}
         self._ways = 0
         #: Weakly, for a transaction keeps its connection out. The connection has the last one too.
-        self._tracks: dict[ReferenceType[RootTransaction], _Track] = {}
+        self._tracks: dict[ReferenceType[RootTransaction], Track] = {}
         #: Threads may add to the graph at the same time; what is known needs no lock. Reentrant,
         #: because a garbage collection meanwhile may roll an abandoned unit back right here.
         self._learning = threading.RLock()
@@ -208,7 +138,7 @@ class Recorder:
 
     def _follow(
         self,
-        track: _Track,
+        track: Track,
         known: Statement,
         compared: tuple[Rows, ...],
         compiled: bool,
@@ -217,20 +147,20 @@ class Recorder:
         """Go on to what the transaction holds after a statement."""
         hold = track.hold
         unit = None if hold is None else hold.unit
-        by = _ANYONE
+        by = ANYONE
         if unit is None:
             if track.origin is None:
                 track.origin = places.caller() if hold is None else hold.acquired_at
         else:
             track.origin = unit.name
             if compiled or unit.is_locking:
-                by = _LOCK_QUERY if unit.is_locking else _UNIT
+                by = LOCK_QUERY if unit.is_locking else UNIT
         # A flush looks up what it sends in a cache of its mapper.
         flushes = compiled and "compiled_cache" in context.execution_options
         way = (known, track.origin, by, flushes, compared)
-        track.state = track.state.after.get(way) or self._learn(track, _Way(*way), unit)
+        track.state = track.state.after.get(way) or self._learn(track, Way(*way), unit)
 
-    def _compare(self, track: _Track, known: Statement, parameters: Any) -> tuple[Rows, ...]:
+    def _compare(self, track: Track, known: Statement, parameters: Any) -> tuple[Rows, ...]:
         rows = track.rows
         compared = tuple([rows.compare(request, parameters) for request in known.locks])
         if known.inserted is not None:
@@ -238,7 +168,7 @@ class Recorder:
         track.stays.update(known.sessions)
         return compared
 
-    def _begin(self, connection: Connection, transaction: RootTransaction) -> _Track | None:
+    def _begin(self, connection: Connection, transaction: RootTransaction) -> Track | None:
         """A transaction, with the named locks that the session has kept from the last one.
 
         None where a statement gives back what it locks before the next one.
@@ -246,8 +176,8 @@ class Recorder:
         if _commits_each(connection):
             return None
         info = connection.info
-        last: _Track | None = info.get(self)
-        track = _Track(self._start, info.get(HOLD))
+        last: Track | None = info.get(self)
+        track = Track(self._start, info.get(HOLD))
         if last is not None and last.stays:
             track.state, track.stays = self._state(_staying(last)), last.stays
         info[self] = self._tracks[ref(transaction, self._tracks.pop)] = track
@@ -256,9 +186,9 @@ class Recorder:
     def _checked_in(self, dbapi_connection: Any, record: Any) -> None:
         record.info.pop(self, None)
 
-    def _give_back(self, track: _Track, known: Statement, parameters: Any) -> None:
+    def _give_back(self, track: Track, known: Statement, parameters: Any) -> None:
         if known.sets is not None:
-            track.savepoints.append(_Savepoint(known.sets, track.state, track.rows.mark()))
+            track.savepoints.append(Savepoint(known.sets, track.state, track.rows.mark()))
         elif known.releases is not None:
             at = track.savepoint(known.releases)
             if at is not None:
@@ -323,7 +253,7 @@ class Recorder:
                 found = self._named.setdefault(key, known.with_names(parameters))
         return found
 
-    def _learn(self, track: _Track, way: _Way, unit: Unit | None) -> _State:
+    def _learn(self, track: Track, way: Way, unit: Unit | None) -> State:
         origin = way.origin
         place = places.caller()
         name = origin if isinstance(origin, str) else place.function
@@ -364,7 +294,7 @@ class Recorder:
         request: LockRequest,
         compared: Rows,
         taken: Taken,
-        way: _Way,
+        way: Way,
     ) -> bool:
         """Whether the request adds nothing to what is held; notes what is odd about it."""
         if compared is Rows.OWN or compared is Rows.NONE:
@@ -398,16 +328,16 @@ class Recorder:
         elif key not in found:
             self._left_out.add(what)
 
-    def _state(self, held: tuple[Taken, ...]) -> _State:
+    def _state(self, held: tuple[Taken, ...]) -> State:
         if len(self._states) > LIMIT:
             self._states = {(): self._start}
         state = self._states.get(held)
         if state is None:
-            state = self._states[held] = _State(held)
+            state = self._states[held] = State(held)
         return state
 
 
-def _staying(track: _Track) -> tuple[Taken, ...]:
+def _staying(track: Track) -> tuple[Taken, ...]:
     return tuple(one for one in track.state.held if one.lock in track.stays)
 
 
