@@ -91,6 +91,8 @@ class Unit:
         self.transaction_id: str | None = None
         #: What it is asking for at the moment.
         self.asking: Wants = NOTHING
+        #: What the statement under way locks, and was not there when it was asked for.
+        self.absent: Wants = NOTHING
         #: Trying for a late lock, whose refusal has an error of its own.
         self.is_trying = False
         #: What a lock call failed with whose caller had said how long it may wait.

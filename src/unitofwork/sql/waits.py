@@ -24,6 +24,10 @@ _NOTHING = Telling(None, None, None)
 _TUPLE = re.compile(r"\(\d+,\d+\)")
 #: Process 17 waits for ShareLock on transaction 4711; also Prozess, processus, proceso.
 _PROCESS = re.compile(r"\bpro[cz]es\w*\s+(\d+)", re.IGNORECASE)
+#: while inserting index tuple (0,1); checking exclusion constraint on tuple: of ON CONFLICT, too.
+_VALUE = re.compile(
+    "ind[eií]|índ|exclu|индекс|исключ|インデックス|排他|索引|排除|인덱스|제외", re.IGNORECASE
+)
 _NAME = re.compile(r"[\"«„“「](.+?)[\"»“”」]")
 
 
@@ -46,6 +50,12 @@ def place_of_wait(error: BaseException) -> str | None:
     line = context.partition("\n")[0] if context else ""
     found = _NAME.search(line) if _TUPLE.search(line) else None
     return found.group(1) if found else None
+
+
+def waits_for_value(error: BaseException) -> bool:
+    """Whether it was for another one's end who has inserted the same unique value."""
+    context = telling_of(error).context or ""
+    return _VALUE.search(_NAME.sub("", context.partition("\n")[0])) is not None
 
 
 def _telling_of_one(error: BaseException) -> Telling:

@@ -27,7 +27,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from tests.pool.pool_face import PoolFace, both, result
 
 from unitofwork import UnorderedWriteError
-from unitofwork.sql.waits import place_of_wait, processes_in, telling_of
+from unitofwork.sql.waits import place_of_wait, processes_in, telling_of, waits_for_value
 
 from .conftest import face_fixture
 from .model import House, Room, Tag, Word
@@ -364,6 +364,40 @@ def test_processes_in_any_language() -> None:
     french = "Le processus 7 attend ShareLock sur transaction 12 ; bloqué par le processus 9."
     german = "Prozess 9 wartet auf ShareLock-Sperre auf Transaktion 11; blockiert von Prozess 7."
     assert processes_in(FakeDeadlock(f"{french}\n{german}")) == [7, 9]
+
+
+async def test_a_value_that_another_one_is_inserting_is_not_a_row_that_came(
+    face: PoolFace, holder: Connection
+) -> None:
+    """An upsert waits for it: an uncovered wait, which repeats too often to be a refused lock."""
+    holder.execute(text("INSERT INTO write_room VALUES (70, 1, 0)"))
+    statement = upsert(Room).values(id=70, house_id=1, size=2)
+    statement = statement.on_conflict_do_update(index_elements=["id"], set_={"size": 2})
+    with pytest.raises(exc.DBAPIError, match="lock timeout") as caught:
+        async with both(face.uow()) as tx:
+            await result(tx.lock(House, 1))
+            await result(tx.execute(statement))
+    assert waits_for_value(caught.value)
+    assert (face.uow.stats().late_locks, face.uow.stats().uncovered_waits) == (0, 1)
+    holder.rollback()
+
+
+@pytest.mark.parametrize(
+    ("context", "is_value"),
+    [
+        ('while inserting index tuple (0,3) in relation "word_text_key"', True),
+        ('while checking exclusion constraint on tuple (0,2) in relation "room"', True),
+        ("beim Einfügen von Indextupel (0,3) in Relation »x«", True),
+        ("beim Überprüfen eines Exclusion-Constraints für Tupel (0,1) in Relation »x«", True),
+        ('while updating tuple (0,1) in relation "index"', False),
+        ('while locking tuple (0,1) in relation "room"\nSQL statement "SELECT 1 -- index"', False),
+    ],
+)
+def test_what_a_wait_is_for(context: str, is_value: bool) -> None:
+    """A value that another one inserts, or a row; the names of tables do not matter."""
+    error = FakeDeadlock("")
+    error.diag = Diagnosis("55P03", "", None, context)
+    assert waits_for_value(error) is is_value
 
 
 def test_errors_that_tell_nothing() -> None:

@@ -257,10 +257,10 @@ class _Change:
         """Have it change the rows that are locked, and no others that match by now."""
         held = self._held(rows)
         if whole and len(held) == len(rows):
-            return self._run(self._statement, asking=absent)
+            return self._run(self._statement, absent=absent)
         condition, arrays = self._restriction(held)
         self._state.parameters = {**self._parameters, **arrays}
-        return self._run(self._statement.where(condition), restricted=True, asking=absent)
+        return self._run(self._statement.where(condition), restricted=True, absent=absent)
 
     def _restriction(self, rows: Iterable[Resource]) -> tuple[ColumnElement[bool], Parameters]:
         """The condition that a row is one of these, and its parameters."""
@@ -270,7 +270,11 @@ class _Change:
         return among_keys(table, columns), rows_parameters(0, step, [one.key for one in rows])
 
     def _run(
-        self, statement: Update | Delete, restricted: bool = False, asking: Wants = NOTHING
+        self,
+        statement: Update | Delete,
+        restricted: bool = False,
+        asking: Wants = NOTHING,
+        absent: Wants = NOTHING,
     ) -> Result[Any]:
         options = {}
         if restricted and self._state.is_orm_statement:
@@ -278,4 +282,4 @@ class _Change:
             if asked in ("auto", "evaluate"):
                 # The restriction can't be evaluated in Python; what was changed can be fetched.
                 options["synchronize_session"] = "fetch"
-        return run(self._tx, self._state, statement, self._tables_met, options, asking)
+        return run(self._tx, self._state, statement, self._tables_met, options, asking, absent)

@@ -90,7 +90,7 @@ def execute_by_key(
                 tx.unit.book.pass_by(resource, strength)
     else:
         met |= lock_found(tx, found)
-        result = run(tx, state, statement, met, asking=found.absent)
+        result = run(tx, state, statement, met, absent=found.absent)
         for resource, strength in found.absent.items():
             tx.unit.book.pass_by(resource, strength)
     for resource in (*(row for one in written for row in one.rows), *found.writes):

@@ -115,10 +115,11 @@ def run(
     tables: Iterable[Table],
     options: Mapping[str, Any] | None = None,
     asking: Wants = NOTHING,
+    absent: Wants = NOTHING,
 ) -> Result[Any]:
     """Send a statement whose rows are locked. `tables`: where it writes, or looks for rows.
 
-    `asking`: the locks that it takes by itself, if the rows are there.
+    `asking`: the locks that it takes by itself; `absent`: those of rows that were not there.
     """
     unit = tx.unit
     top = unit.book.top
@@ -127,11 +128,11 @@ def run(
         # Another unit may keep all others out of the table: that wait would be out of order.
         limit_waits(unit, connection_of(tx))
     marked = statement.execution_options(**{ORDERED: True})
-    unit.asking = asking
+    unit.asking, unit.absent = asking, absent
     try:
         result = state.invoke_statement(marked, execution_options=options)
     finally:
-        unit.asking = NOTHING
+        unit.asking = unit.absent = NOTHING
     for rank in ranks:
         unit.book.touch(rank)
     return result

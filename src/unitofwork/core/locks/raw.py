@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import ExecutionContext
 
 from ...errors import LateLockError
-from ...policies.locks.book import HIGHEST, Strength, Wants
+from ...policies.locks.book import HIGHEST, NOTHING, Strength, Wants
 from ...policies.statements import Effect, effect_of
 from ...sql.sqlstates import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE
 from ...sql.symptoms import sqlstate_in
-from ...sql.waits import place_of_wait, telling_of
+from ...sql.waits import place_of_wait, telling_of, waits_for_value
 from .. import places
 from .acquire import limit_waits
 from .late import late_row
-from .refusal import asked_for, tell_refusal
+from .refusal import absent_from, asked_for, tell_refusal
 from .strict import refused
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> LateLockE
     if not unit.is_trying:  # or else the error for a late lock tells it
         tell_refusal(unit, error)
     if _was_not_to_wait(unit, statement):
-        come = _come_since(unit, place_of_wait(error))
+        come = _come_since(unit, error)
         if come:
             return late_row(unit, come)
         unit.home.lock_trouble["uncovered"] += 1
@@ -115,10 +115,12 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> LateLockE
     return None
 
 
-def _come_since(unit: Unit, table: str | None) -> Wants:
-    """What the statement locks in the table, and was not there when it was asked for."""
-    missing = unit.book.missing(asked_for(unit))
-    return {one: how for one, how in missing.items() if one.rank.name.split(".")[-1] == table}
+def _come_since(unit: Unit, error: BaseException) -> Wants:
+    """What was not there when it was asked for, in the table whose row is waited for now."""
+    if waits_for_value(error):
+        return NOTHING
+    table, absent = place_of_wait(error), absent_from(unit)
+    return {one: how for one, how in absent.items() if one.rank.name.split(".")[-1] == table}
 
 
 def _was_not_to_wait(unit: Unit, statement: str | None) -> bool:

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 def asked_for(unit: Unit) -> Wants:
     """What the unit has asked for just now: by a lock query, or by a flush that needed none."""
-    flushing = unit.flushing
-    of_flush = NOTHING if flushing is None else {**flushing.wants, **flushing.absent}
-    return {**of_flush, **unit.asking}
+    flushing = NOTHING if unit.flushing is None else unit.flushing.wants
+    return {**flushing, **absent_from(unit), **unit.asking}
+
+
+def absent_from(unit: Unit) -> Wants:
+    """What the flush or statement under way locks, and was not there when it was asked for."""
+    flushing = NOTHING if unit.flushing is None else unit.flushing.absent
+    return {**flushing, **unit.absent}
 
 
 def tell_refusal(unit: Unit, error: BaseException) -> None:

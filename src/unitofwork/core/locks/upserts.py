@@ -76,7 +76,7 @@ def execute_insert(
         # It waits for whoever inserts the same, in an order of its own: not that of the keys.
         limit_waits(tx.unit, connection_of(tx))
     state.parameters = ordered.parameters
-    result = run(tx, state, ordered.statement, met, asking=found.absent)
+    result = run(tx, state, ordered.statement, met, absent=found.absent)
     if conflict is None:
         record(tx.unit, _checked_by_now(found), ordered.statement)
     elif not in_another_order:
