@@ -110,7 +110,7 @@ def compare(tx: CoreTransaction, rows: Iterable[ReadRow]) -> list[Difference]:
             groups[row.mapper].append(row)
     found: list[Difference] = []
     for mapper in sorted(groups, key=_table_name):
-        group = sorted(groups[mapper], key=lambda row: row.key)
+        group = groups[mapper]
         for start in range(0, len(group), _CHUNK):
             found += _compare_chunk(tx, mapper, group[start : start + _CHUNK])
     return found

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import selectinload
 from tests.contract.face import Face, both, result
@@ -14,7 +14,20 @@ from tests.pool.pool_face import line
 
 from unitofwork import PropagationError, StaleReadError
 
-from .model import Account, Box, ByUuid, Engineer, Entry, Label, Person, Shelf, Thing
+from .model import (
+    KEYS,
+    Account,
+    Base,
+    Box,
+    ByUuid,
+    Engineer,
+    Entry,
+    Label,
+    Person,
+    Shelf,
+    Thing,
+    made,
+)
 from .test_late import as_function
 from .test_rows import accounts
 
@@ -356,3 +369,18 @@ async def test_a_key_that_was_given_as_text(face: Face) -> None:
             pass
         row.n = 3
     assert face.aside("SELECT key, n FROM lock_by_uuid") == [(key, 3)]
+
+
+@pytest.mark.parametrize("entity", [one for one in KEYS if hasattr(one, "n")])
+async def test_keys_of_any_type(face: Face, entity: type[Base]) -> None:
+    """Several rows are compared at a flush and after a release, whatever their keys."""
+    async with both(face.uow()) as tx:
+        tx.add_all([made(entity, key) for key in KEYS[entity]])
+    async with both(face.uow(guard_reads=True)) as tx:
+        await result(tx.get(Account, 0))
+        rows = (await result(tx.scalars(select(entity)))).all()
+        async with both(tx.released()):
+            pass
+        for row in rows:
+            row.n += 1
+    assert face.aside(f"SELECT DISTINCT n FROM {entity.__tablename__}") == [(1,)]
