@@ -12,7 +12,7 @@ from tests.contract.face import Face, both, result
 
 from unitofwork import LateLockError, UnorderedWriteError
 
-from .model import Account, Entry, Pledge
+from .model import Account, Entry, Label, Pledge, Shelf
 from .test_late import as_function, hold
 from .test_rows import accounts, is_locked
 
@@ -150,3 +150,17 @@ async def test_a_row_that_comes_between_its_lock_query_and_the_statement(
         left = face.aside("SELECT balance FROM lock_account WHERE id = 1")
         assert left == ([] if how == "flush of a delete" else [(5,)])
     holder.rollback()
+
+
+async def test_all_that_a_flush_sends_is_its_own(face: Face) -> None:
+    """Also the rows of association tables: `strict_locks` lets them pass."""
+    await accounts(face)
+    async with both(face.uow(strict_locks=True)) as tx:
+        shelf = Shelf(id=1, labels=[Label(id=1), Label(id=2)])
+        tx.add(shelf)
+        await result(tx.flush())
+        shelf.labels = [Label(id=3)]
+        await result(tx.flush())
+        await result(tx.delete(shelf))
+        await result(tx.flush())
+    assert face.aside("SELECT count(*) FROM lock_shelf_label") == [(0,)]

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased, with_loader_criteria
 from tests.pool.pool_face import PoolFace, both, result
 
-from unitofwork import LateLockError, UnorderedWriteError
+from unitofwork import ConfigurationError, LateLockError, UnorderedWriteError
 from unitofwork.policies.locks.order import NAMES
 
 from .audit import check_book
@@ -394,6 +394,49 @@ async def test_objects_are_synchronized(face: PoolFace, how: Any, is_delete: boo
         else:
             await result(tx.refresh(changed, ["watts"])) if "watts" not in vars(changed) else None
             assert changed.watts == (40 if how is False else 41)
+
+
+@pytest.mark.parametrize("how", ["auto", "evaluate"])
+async def test_objects_whose_key_is_changed(face: PoolFace, how: Any) -> None:
+    """They have the new key, by which the next flush finds their rows."""
+    one = update(Lamp).where(Lamp.watts == 40).values(id=Lamp.id + 100)
+    two = update(Part).where(Part.stock == 5).values(number=Part.number + 100)
+    async with both(face.uow()) as tx:
+        lamp = await result(tx.get(Lamp, 8))
+        part = await result(tx.get(Part, ("b", 2)))
+        for statement in (one, two):
+            options = {"synchronize_session": how}
+            await result(tx.execute(statement, execution_options=options))
+        assert (lamp.id, part.number) == (108, 102)
+        lamp.watts = part.stock = 6
+    assert face.aside("SELECT power FROM write_lamp WHERE id = 108") == [(6,)]
+    assert face.aside("SELECT stock FROM write_part WHERE maker = 'b' AND number = 102") == [(6,)]
+
+
+async def test_a_schema_map_of_the_statement(face: PoolFace) -> None:
+    """Lock queries don't follow it: the statement counts as raw, and writes where it says."""
+    options = {"schema_translate_map": {None: "write_tenant"}}
+    face.aside("CREATE SCHEMA write_tenant")
+    face.aside("CREATE TABLE write_tenant.write_part AS SELECT * FROM write_part")
+    statement = update(Part).where(Part.stock == 5).values(stock=6)
+    try:
+        async with both(face.uow()) as tx:
+            found = await result(tx.execute(statement, execution_options=options))
+            assert found.rowcount == 4
+            assert not tx.unit.book
+        assert face.aside("SELECT DISTINCT stock FROM write_part") == [(5,)]
+        assert face.aside("SELECT DISTINCT stock FROM write_tenant.write_part") == [(6,)]
+        async with both(face.uow(strict_locks=True)) as tx:
+            with pytest.raises(UnorderedWriteError, match="schema_translate_map of its own"):
+                await result(tx.execute(statement.execution_options(**options)))
+            with pytest.raises(ConfigurationError, match="schema_translate_map"):
+                await result(tx.lock_where(select(Part).execution_options(**options)))
+        async with both(face.uow(strict_locks=True)) as tx:
+            # That of the connection holds for lock queries too.
+            await result(tx.connection(execution_options=options))
+            await result(tx.execute(statement.values(stock=7).where(Part.stock < 7)))
+    finally:
+        face.aside("DROP SCHEMA write_tenant CASCADE")
 
 
 async def test_what_was_written_before_is_checked_again(face: PoolFace, holder: Connection) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     TableClause,
     column,
+    event,
     exc,
     func,
     insert,
@@ -313,6 +314,34 @@ async def test_a_deadlock_tells_both_sides(
     logged = [one for one in caplog.records if one.name == "unitofwork.locks"]
     assert [one.getMessage() for one in logged if note in one.getMessage()] == [f"deadlock: {note}"]
     assert "/tests/" in note.replace(os.sep, "/")
+
+
+@pytest.mark.parametrize("how", ["core", "text"])
+async def test_what_a_mapper_event_sends_is_not_of_the_flush(
+    face: PoolFace, holder: Connection, how: str
+) -> None:
+    """The flush has not locked its rows: its wait is short, and `strict_locks` refuses it."""
+    statement = update(House.__table__).where(House.__table__.c.id == 3).values(name="z")
+
+    def count(_mapper: Any, connection: Connection, _room: Room) -> None:
+        by_text = text("UPDATE write_house SET name = 'z' WHERE id = 3")
+        connection.execute(statement if how == "core" else by_text)
+
+    event.listen(Room, "after_update", count)
+    try:
+        with pytest.raises(UnorderedWriteError, match="object_session" if how == "core" else None):
+            async with both(face.uow(strict_locks=True)) as tx:
+                (await result(tx.get(Room, 1))).size = 5
+        holder.execute(text("SELECT 1 FROM write_house WHERE id = 3 FOR UPDATE"))
+        began = time.monotonic()
+        with pytest.raises(exc.DBAPIError, match="lock timeout"):
+            async with both(face.uow()) as tx:
+                (await result(tx.get(Room, 1))).size = 5
+        assert time.monotonic() - began < 3  # the session's own lock_timeout is 5 s
+        assert face.uow.stats().uncovered_waits == 1
+    finally:
+        event.remove(Room, "after_update", count)
+    holder.rollback()
 
 
 async def test_the_table_of_a_foreign_keys_check_is_named(

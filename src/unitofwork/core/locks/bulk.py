@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, ColumnElement, Delete, Result, Update, select
+from sqlalchemy import Column, ColumnElement, Delete, Result, Update, select, tuple_
 from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState
 
 from ...errors import ConfigurationError
@@ -258,6 +258,9 @@ class _Change:
         held = self._held(rows)
         if whole and len(held) == len(rows):
             return self._run(self._statement, absent=absent)
+        if self._key_set and self._target.mapper is not None:
+            # "fetch" would bring the new keys, by which the session does not know its objects.
+            return self._run(self._statement.where(self._is_one_of(held)), absent=absent)
         condition, arrays = self._restriction(held)
         self._state.parameters = {**self._parameters, **arrays}
         return self._run(self._statement.where(condition), restricted=True, absent=absent)
@@ -268,6 +271,16 @@ class _Change:
         columns = [self._target.source.c[column.key] for column in key_columns(table)]
         step = Step(table, self._lookup.strength)
         return among_keys(table, columns), rows_parameters(0, step, [one.key for one in rows])
+
+    def _is_one_of(self, rows: Iterable[Resource]) -> ColumnElement[bool]:
+        """The condition that an object is one of these, which can be evaluated in Python too."""
+        mapper: Any = self._target.mapper
+        columns = key_columns(self._target.table)
+        names = [mapper.get_property_by_column(column).key for column in columns]
+        own: list[Any] = [getattr(self._target.entity, name) for name in names]
+        single = len(own) == 1
+        key: ColumnElement[Any] = own[0] if single else tuple_(*own)
+        return key.in_([resource.key[0] if single else resource.key for resource in rows])
 
     def _run(
         self,

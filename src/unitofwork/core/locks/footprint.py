@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, Table, select
 from sqlalchemy.orm.attributes import instance_state
 
 from ...policies.locks.book import Strength
@@ -36,6 +36,8 @@ class Footprint(Found):
     #: Inserted objects whose key the flush will tell; `rows_of` names their rows then.
     new_objects: list[object] = field(default_factory=list)
     deletes: set[Resource] = field(default_factory=set)
+    #: The association tables of which rows are written.
+    associations: set[Table] = field(default_factory=set)
     #: The objects whose rows are updated or deleted, with the attributes that are set.
     overwritten: Mapping[State, Collection[str]] = field(default_factory=dict)
     #: With `names`: client-given keys, unique values (new and old), association pairs.
@@ -67,6 +69,7 @@ def footprint(tx: CoreTransaction, *, names: bool = False) -> Footprint:
         writes=survey.writes,
         deletes=survey.deleted,
         rewritten=survey.rewritten,
+        associations=survey.associations,
         overwritten=survey.overwritten,
         names=survey.claims.names,
         in_own_order=nothing_else

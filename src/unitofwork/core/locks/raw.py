@@ -16,11 +16,12 @@ from ...sql.waits import place_of_wait, telling_of, waits_for_value
 from .. import places
 from .acquire import limit_waits
 from .late import late_row
-from .refusal import absent_from, asked_for, tell_refusal
+from .refusal import absent_from, asked_for, in_table, tell_refusal
 from .strict import refused
 
 if TYPE_CHECKING:
     from ..unit import Unit
+    from .footprint import Footprint
 
 #: Execution option of a statement whose locks were taken in order before it is sent.
 ORDERED = "unitofwork_ordered"
@@ -61,12 +62,19 @@ def _is_ordered(unit: Unit, context: ExecutionContext) -> bool:
     if ORDERED in context.execution_options:
         return True
     # A flush has taken its locks; what the application's mapper events send meanwhile has not.
-    return unit.flushing is not None and context.compiled is not None and not _is_text(context)
+    return unit.flushing is not None and _is_of_flush(unit.flushing, context)
 
 
-def _is_text(context: ExecutionContext) -> bool:
-    statement = getattr(context.compiled, "statement", None)
-    return bool(getattr(statement, "is_text", False))
+def _is_of_flush(flushing: Footprint, context: ExecutionContext) -> bool:
+    """Whether SQLAlchemy's own flush has sent it.
+
+    Mappers keep what they have compiled in a cache of their own; the rows of association tables
+    are written without.
+    """
+    if context.compiled is None:
+        return False
+    table = getattr(context.compiled.statement, "table", None)
+    return "compiled_cache" in context.execution_options or table in flushing.associations
 
 
 def holds_unknown(unit: Unit) -> None:
@@ -102,7 +110,10 @@ def report(unit: Unit, error: BaseException, statement: str | None) -> LateLockE
     if _was_not_to_wait(unit, statement):
         come = _come_since(unit, error)
         if come:
-            return late_row(unit, come)
+            late = late_row(unit, come)
+            for note in getattr(error, "__notes__", ()):
+                late.add_note(note)
+            return late
         unit.home.lock_trouble["uncovered"] += 1
         log.warning(
             "uncovered wait: unit %r waited at %s for a lock in table %s that it had not taken in "
@@ -119,8 +130,7 @@ def _come_since(unit: Unit, error: BaseException) -> Wants:
     """What was not there when it was asked for, in the table whose row is waited for now."""
     if waits_for_value(error):
         return NOTHING
-    table, absent = place_of_wait(error), absent_from(unit)
-    return {one: how for one, how in absent.items() if one.rank.name.split(".")[-1] == table}
+    return in_table(absent_from(unit), place_of_wait(error))
 
 
 def _was_not_to_wait(unit: Unit, statement: str | None) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...policies.locks.book import NOTHING, Wants, conflict
+from ...sql.waits import place_of_wait, waits_for_value
 from .. import places
 from ..listing import listed
 from .late import told
@@ -28,7 +29,10 @@ def absent_from(unit: Unit) -> Wants:
 
 def tell_refusal(unit: Unit, error: BaseException) -> None:
     """Note it on the server's error, which tells the table at best."""
-    asked = unit.book.missing(asked_for(unit))
+    asked: Wants = unit.book.missing(asked_for(unit))
+    of_table = in_table(asked, place_of_wait(error))
+    if of_table or waits_for_value(error):
+        asked = of_table
     if not asked and not unit.is_locking:
         return
     rows = [told(resource, asked[resource]) for resource in sorted(asked)]
@@ -39,6 +43,11 @@ def tell_refusal(unit: Unit, error: BaseException) -> None:
         "  Of these, other units of this engine in this process hold:"
         f"{listed(held or _NONE, indent=_INDENT)}"
     )
+
+
+def in_table(wants: Wants, table: str | None) -> Wants:
+    """Those in a table, which the server names without its schema."""
+    return {one: how for one, how in wants.items() if one.rank.name.split(".")[-1] == table}
 
 
 _INDENT = "\n    "

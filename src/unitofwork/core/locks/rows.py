@@ -42,7 +42,7 @@ from .keys import Key, keys_of_class
 from .missing import Asked, not_found
 from .overwriting import loaded_along, refuse_to_overwrite
 from .row_keys import RowKey, refuse_unknown_rows, row_keys, rows_in
-from .tables import tables_of
+from .tables import tables_of, translated
 
 if TYPE_CHECKING:
     from ..transaction import CoreTransaction
@@ -138,6 +138,13 @@ def lock_where(tx: CoreTransaction, statement: Select[Any], how: How) -> list[An
     entity = _only_entity(statement)
     mapper = mapper_of(entity)
     options = statement._with_options
+    if translated(statement.get_execution_options()) and tx.unit.home.rules.locks_rows:
+        raise ConfigurationError(
+            "lock_where() was given a select with a schema_translate_map, which the lock query "
+            "would not follow.",
+            "give the map to the connection, first thing in the unit: "
+            "tx.connection(execution_options=...); or to the engine.",
+        )
     if how.wait is not Wait.BLOCK:
         refuse_to_overwrite(tx, mapper, None, options)
         # Nothing is waited for, so any order will do, and one query with it.

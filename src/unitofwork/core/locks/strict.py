@@ -13,6 +13,7 @@ from ...policies.statements import Effect, first_word, takes_advisory_lock
 from .. import places
 from .dml import target_of
 from .parts import may_differ, writes_elsewhere
+from .tables import translated
 
 if TYPE_CHECKING:
     from ..unit import Unit
@@ -29,8 +30,12 @@ def refused(unit: Unit, context: ExecutionContext, effect: Effect) -> UnorderedW
     statement = context.statement or ""
     short = " ".join(statement.split())[:500]
     compiled: Any = getattr(context.compiled, "statement", None)
-    if isinstance(compiled, UpdateBase):
-        told = _of_compiled(compiled) if unit.is_in_use() else _ON_THE_CONNECTION
+    map_of_all = translated(context.root_connection.get_execution_options())
+    if translated(context.execution_options) != map_of_all and unit.is_in_use():
+        told = _IN_ANOTHER_SCHEMA
+    elif isinstance(compiled, UpdateBase):
+        is_given = unit.is_in_use() and unit.flushing is None
+        told = _of_compiled(compiled) if is_given else _ON_THE_CONNECTION
     else:
         told = _of_text(statement, effect)
     return UnorderedWriteError(
@@ -47,7 +52,14 @@ _OR_SEND_IT = (
 )
 _ON_THE_CONNECTION = _Told(
     "It was sent on the connection, past the session, which looks for the rows of a statement.",
-    "give update(), delete() and insert() to tx.execute().",
+    "give update(), delete() and insert() to tx.execute(); in a mapper's event, to "
+    "object_session(target).execute(), or declare the rows that it writes: writes_also().",
+)
+_IN_ANOTHER_SCHEMA = _Told(
+    "It was given a schema_translate_map of its own, so its tables are others than those whose "
+    "rows the unit can lock.",
+    "give the map to the connection, first thing in the unit: "
+    "tx.connection(execution_options=...); or to the engine.",
 )
 
 

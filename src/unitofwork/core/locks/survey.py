@@ -30,6 +30,7 @@ class Survey(Found):
         super().__init__()
         self.inserts: list[Resource] = []
         self.new_objects: list[object] = []
+        self.associations: set[Table] = set()
         #: Of the tables that rows are inserted into.
         self.ranks: set[Rank] = set()
         self.claims = Claims(names)
@@ -188,6 +189,7 @@ class Survey(Found):
     # --- rows of association tables
 
     def _pair(self, pair: Pair) -> None:
+        self.associations.add(pair.table)
         values = dict(zip(pair.columns, pair.values, strict=True))
         note = self.claims.claim if pair.inserted else self.claims.name
         note(pair.table, pair.columns, pair.values)
@@ -305,16 +307,15 @@ def stored(state: State, attributes: Attributes) -> Values | None:
     identity = shape_of(state.mapper).identity
     values = []
     for attribute in attributes:
-        place = None if attribute is None else identity.get(attribute)
-        if place is not None and state.key is not None:
-            value = state.key[1][place]
-        elif attribute is None:
+        if attribute is None:
             return None
-        else:
-            value = state.committed_state.get(
-                attribute, state.dict.get(attribute, LoaderCallableStatus.NO_VALUE)
-            )
+        value = state.committed_state.get(
+            attribute, state.dict.get(attribute, LoaderCallableStatus.NO_VALUE)
+        )
         if value is LoaderCallableStatus.NO_VALUE:
-            return None
+            place = identity.get(attribute)
+            if place is None or state.key is None:
+                return None
+            value = state.key[1][place]
         values.append(value)
     return tuple(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -13,7 +13,7 @@ from ...policies.locks.order import Rank, Resource, depths, numbered, row
 from ...sql.key_types import key_columns
 from .keys import are_integers, keys_of_table
 
-__all__ = ["Tables", "key_columns", "tables_of"]
+__all__ = ["Tables", "key_columns", "tables_of", "translated"]
 
 
 class Tables:
@@ -71,6 +71,14 @@ class Tables:
 def tables_of(mapper: Mapper[Any]) -> tuple[Table, ...]:
     """The tables that a mapped class is stored in, the base of an inheritance first."""
     return tuple(table for table in mapper.tables if isinstance(table, Table))
+
+
+def translated(options: Mapping[str, Any]) -> Any:
+    """The other schemas that execution options put tables into: lock queries don't follow those.
+
+    Of a statement; a connection's or engine's hold for all that is sent.
+    """
+    return options.get("schema_translate_map") or None
 
 
 def _depth(table: Table) -> int:

@@ -15,6 +15,7 @@ from .declared import is_declared
 from .dml import target_of
 from .parts import writes_elsewhere
 from .sorting import sort_rows
+from .tables import translated
 from .upserts import execute_insert
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def execute_write(state: ORMExecuteState) -> Result[Any] | None:
     """Run the statement with its locks taken in order; None leaves it to SQLAlchemy as it is."""
     tx = cast("CoreTransaction", state.session)
     statement = state.statement
-    if not isinstance(statement, (Update, Delete, Insert)):
+    if not isinstance(statement, (Update, Delete, Insert)) or translated(state.execution_options):
         return None
     rules = tx.unit.home.rules
     sorts = rules.dialect.name in _SORTED and isinstance(statement, Insert)
