@@ -292,6 +292,21 @@ async def test_the_serial_mode_gives_way_to_an_insert(
     assert face.aside("SELECT id FROM lock_entry ORDER BY id") == [(1,), (2,)]
 
 
+async def test_a_queue_comes_after_what_was_learnt(face: Face) -> None:
+    """Its query is no raw SQL because another one, of the unit's own, goes before it."""
+    await accounts(face)
+
+    async def work(tx: Any) -> int:
+        await result(tx.lock_where(select(Account).limit(1), skip_locked=True))
+        if tx.attempt == 1:
+            raise LateLockError("as if refused", "")
+        assert not tx.unit.sent_unordered
+        return int(tx.attempt)
+
+    run = face.uow.run(as_function(face, work), strict_locks=True)
+    assert await result(run) == 2
+
+
 async def test_the_serial_mode_does_not_get_its_tables_in_time(
     face: Face, holder: Connection
 ) -> None:

@@ -348,6 +348,8 @@ def _lock_unordered(
     locks = can_lock(unit)
     if locks:
         _refuse_groups(statement)
+        # The first statement locks what earlier attempts have learnt: limits are set after it.
+        connection_of(tx)
         if guard(tx, how.wait, (how.strength,)) is not None:
             limit_waits(unit, connection_of(tx))
         statement = statement.with_for_update(
