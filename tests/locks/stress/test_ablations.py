@@ -164,4 +164,4 @@ async def test_the_stress_fails_without(
     stress = Stress(stress_server, **ablation.options)
     report = await stress.run(100_000, seconds=SECONDS, steps=ablation.steps, until_failure=True)
     print(report)
-    assert report.deadlocks > report.about_one_row or report.trips, report
+    assert report.deadlocks > report.about_one_row or report.trips > report.twice, report

@@ -79,12 +79,12 @@ async def test_units_carry_it(stress_server: EmbeddedPostgres) -> None:
     with ServerProbe(stress_server.url(None)) as probe:
         probe.execute(RESET)
         before = probe.deadlocks()
-        one_row = OneRow(uow)
+        one_row = OneRow(uow, probe)
         try:
             await asyncio.gather(*(work(each) for each in (share, own, write) for _ in range(EACH)))
         finally:
             await uow.engine.dispose()
         await probe.wait_until_quiet_async(10.0)
-        assert probe.deadlocks() - before == one_row.count
+        assert probe.deadlocks() - before == one_row.deadlocks
         assert probe.execute("SELECT v FROM stress_owner WHERE id = 1") == [(written,)]
-        print(f"{written} written; deadlocks {one_row.count}")
+        print(f"{written} written; deadlocks {one_row.deadlocks}")
