@@ -32,7 +32,7 @@ WRITES = re.compile(r"while (?:updating|deleting) tuple (\(\d+,\d+\)) in relatio
 LOCKERS = """
     SELECT m.mode, l.pid FROM {table}, pg_get_multixact_members(xmax) m
     LEFT JOIN pg_locks l ON l.transactionid = m.xid AND l.mode = 'ExclusiveLock'
-    WHERE ctid = '{place}' AND xmax::text::bigint > 0
+    WHERE {condition} AND xmax::text::bigint > 0
 """
 ENDS = {Strength.KEY_SHARE, Strength.UPDATE}
 
@@ -81,7 +81,9 @@ class OneRow:
     def _has_two(self, place: str, table: str, own: int) -> bool:
         """Whether the waiter has it FOR UPDATE, and another one FOR KEY SHARE."""
         try:
-            lockers = self._probe.execute(LOCKERS.format(table=table, place=place))
+            lockers = self._probe.execute(
+                LOCKERS.format(table=table, condition=f"ctid = '{place}'")
+            )
         except psycopg.Error:  # what has locked it is one transaction, or none
             return False
         is_own = any(mode == "forupd" and pid in (None, own) for mode, pid in lockers)

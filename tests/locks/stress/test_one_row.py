@@ -1,4 +1,4 @@
-"""PostgreSQL's own deadlock, about one row: it is there without the library, and units carry it."""
+"""PostgreSQL's own deadlock and wait, about one row: without the library, and carried by units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unitofwork import AsyncUnitOfWork, RetryPolicy
 from unitofwork.testing.postgres import EmbeddedPostgres
 
 from .model import RESET, Owner
-from .one_row import OneRow
+from .one_row import LOCKERS, OneRow
 
 EACH = 4
 SECONDS = 60.0
@@ -51,6 +51,52 @@ async def test_one_lock_on_one_row_is_enough(stress_server: EmbeddedPostgres) ->
 
     await asyncio.gather(*(work(each) for each in statements for _ in range(EACH)))
     assert told
+
+
+async def test_two_have_one_row(stress_server: EmbeddedPostgres) -> None:
+    """The server grants FOR UPDATE and FOR KEY SHARE of one row at once, to plain transactions.
+
+    One updates the row and then has it FOR UPDATE. While it does, a second one waits FOR UPDATE,
+    and a third one FOR KEY SHARE: for the new version of the row. The first rolls back. The third
+    one finds that there is no new version, and does not look again at who has locked the old one.
+    If this never comes about any more, the server has mended it: see above.
+    """
+    with ServerProbe(stress_server.url(None)) as probe:
+        probe.execute(RESET)
+
+        async def until_waiting(count: int) -> None:
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while probe.execute(waiting) != [(count,)]:
+                await asyncio.sleep(0.005)
+
+        connections = [await asyncpg.connect(stress_server.url(None)) for _ in range(3)]
+        first, second, third = connections
+        row = "SELECT 1 FROM stress_owner WHERE id = 1"
+        locked: list[Any] = []
+        for _ in range(100):
+            for connection in connections:
+                await connection.execute("BEGIN")
+            await first.execute("UPDATE stress_owner SET v = v + 1 WHERE id = 1")
+            await first.execute(f"{row} FOR UPDATE")
+            owning = asyncio.create_task(second.execute(f"{row} FOR UPDATE"))
+            await until_waiting(1)
+            sharing = asyncio.create_task(third.execute(f"{row} FOR KEY SHARE"))
+            await until_waiting(2)
+            await first.execute("ROLLBACK")
+            await asyncio.wait([owning, sharing], timeout=0.5)
+            if owning.done() and sharing.done():
+                lockers = LOCKERS.format(table="stress_owner", condition="id = 1")
+                locked = [mode for mode, _ in probe.execute(lockers)]
+                break
+            # They came in the other order, and one of them waits for the other.
+            for connection, task in sorted(
+                [(second, owning), (third, sharing)], key=lambda one: not one[1].done()
+            ):
+                await task
+                await connection.execute("ROLLBACK")
+        for connection in connections:
+            await connection.close()
+        assert sorted(locked) == ["forupd", "keysh"]
 
 
 async def test_units_carry_it(stress_server: EmbeddedPostgres) -> None:
