@@ -105,7 +105,8 @@ class _Change:
                 acquire(self._tx, found.wants)
         else:
             self._tables_met |= lock_found(self._tx, found)
-            others = {one: how for one, how in found.absent.items() if one not in set(rows)}
+            gone = found.absent.keys() & set(rows)  # which the statement leaves alone
+            others = {one: how for one, how in found.absent.items() if one not in gone}
             result = self._run_restricted(rows, whole, others)
         for resource in (*rows, *found.writes):
             self._tx.unit.book.record_written(resource)
