@@ -89,9 +89,8 @@ class Unit:
         self.commit_was_sent = False
         #: By which the server knows the transaction, if the unit has learnt it before COMMIT.
         self.transaction_id: str | None = None
-        #: What it is asking for at the moment.
+        #: What it is asking for at the moment; what of that was not there, and may have come since.
         self.asking: Wants = NOTHING
-        #: What the statement under way locks, and was not there when it was asked for.
         self.absent: Wants = NOTHING
         #: Trying for a late lock, whose refusal has an error of its own.
         self.is_trying = False

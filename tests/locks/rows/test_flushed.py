@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, exc, literal, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm.exc import StaleDataError
 from tests.contract.face import Face, both, result
 
@@ -15,6 +16,9 @@ from unitofwork import LateLockError, UnorderedWriteError
 from .model import Account, Entry, Label, Pledge, Shelf
 from .test_late import as_function, hold
 from .test_rows import accounts, is_locked
+
+WRITES = ("DELETE FROM lock_account", "UPDATE lock_account", "INSERT INTO lock_account")
+WRITES += ("UPDATE lock_entry",)
 
 
 def held(tx: Any) -> set[str]:
@@ -99,16 +103,19 @@ async def test_a_foreign_key_that_the_database_computes(face: Face, holder: Conn
 
 
 @pytest.mark.parametrize("is_run_again", [False, True])
-@pytest.mark.parametrize("how", ["flush", "flush of a delete", "list of parameters"])
+@pytest.mark.parametrize(
+    "how", ["flush", "flush of a delete", "list of parameters", "upsert", "parent"]
+)
 async def test_a_row_that_comes_between_its_lock_query_and_the_statement(
     face: Face, holder: Connection, how: str, is_run_again: bool
 ) -> None:
     """Its query found none, so it was not locked in order: writing it is a late request."""
     await accounts(face)
+    face.aside("INSERT INTO lock_entry VALUES (1, 2)")
     attempts = 0
 
     def come_back(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if attempts == 1 and statement.startswith(("DELETE FROM lock_acc", "UPDATE lock_acc")):
+        if attempts == 1 and statement.startswith(WRITES):
             face.aside("INSERT INTO lock_account VALUES (1, 'new', 0)")
             hold(holder, 1)
 
@@ -124,6 +131,14 @@ async def test_a_row_that_comes_between_its_lock_query_and_the_statement(
         if how == "list of parameters":
             sets = [{"id": 1, "balance": 5}, {"id": 2, "balance": 5}]
             await result(tx.execute(update(Account), sets))
+        elif how == "parent":
+            statement = update(Entry).where(Entry.account_id > 1).values(account_id=1)
+            await result(tx.execute(statement))
+        elif how == "upsert":
+            given = upsert(Account).values(id=1, balance=5)
+            await result(
+                tx.execute(given.on_conflict_do_update(index_elements=["id"], set_={"balance": 5}))
+            )
         elif how == "flush":
             account.balance = 5
         else:
@@ -148,7 +163,7 @@ async def test_a_row_that_comes_between_its_lock_query_and_the_statement(
     assert (face.uow.stats().late_locks, face.uow.stats().uncovered_waits) == (1, 0)
     if is_run_again:
         left = face.aside("SELECT balance FROM lock_account WHERE id = 1")
-        assert left == ([] if how == "flush of a delete" else [(5,)])
+        assert left == {"flush of a delete": [], "parent": [(0,)]}.get(how, [(5,)])
     holder.rollback()
 
 

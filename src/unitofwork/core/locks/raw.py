@@ -73,8 +73,9 @@ def _is_of_flush(flushing: Footprint, context: ExecutionContext) -> bool:
     """
     if context.compiled is None:
         return False
-    table = getattr(context.compiled.statement, "table", None)
-    return "compiled_cache" in context.execution_options or table in flushing.associations
+    if "compiled_cache" in context.execution_options:
+        return True
+    return getattr(context.compiled.statement, "table", None) in flushing.associations
 
 
 def holds_unknown(unit: Unit) -> None:
